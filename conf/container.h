@@ -3,4 +3,5 @@
 
 #include <stddef.h>
 
-#define container_of(member_pointer, type, member) ((type *)(void *)((char *)(member_pointer)-offsetof(type, member)))
+#define container_of(member_pointer, type, member) \
+	((type *)(void *)((char *)(member_pointer)-offsetof(type, member)))
