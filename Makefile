@@ -32,6 +32,10 @@ endif
 SERVER_LIBS := -luring -lev
 CLIENT_LIBS := -lnbd -luring -lev
 
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2))
+
 ROOMS := conf cache server virtio client
 sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(call sources,$(1))))
@@ -46,31 +50,36 @@ all: $(PROGRAMS)
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # One archive a room: a program or test takes from it only what it uses.
 define ROOM
 $(B)/$(1).a: $$(call objects,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$(Q)$$(AR) rcs $$@ $$^
 endef
 $(foreach room,$(ROOMS),$(eval $(call ROOM,$(room))))
 
 $(SERVER): $(B)/server/main.o $(B)/server.a $(B)/cache.a $(B)/conf.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SERVER_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SERVER_LIBS)
 
 $(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
 
 # A unit test links whichever rooms it needs, upper rooms first.
 $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLIENT_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLIENT_LIBS)
 
 $(B)/tests/%: $(B)/tests/tools/%.o $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
 
 GUEST := build/guest/initramfs.img
 guest: $(GUEST)
