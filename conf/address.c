@@ -67,7 +67,7 @@ static int unix_address(const char *path, struct address *out, char *why, size_t
 	}
 	memset(out, 0, sizeof(*out));
 	un->sun_family = AF_UNIX;
-	strcpy(un->sun_path, path);
+	memcpy(un->sun_path, path, strlen(path) + 1);
 	out->length = sizeof(*un);
 	return 1;
 }

@@ -132,7 +132,7 @@ static void take_word(const struct cmdline *cmdline, const char *word, void *set
 void cmdline_parse(const struct cmdline *cmdline, int argc, char **argv, void *settings)
 {
 	const struct cmdline_option *row = NULL;
-	struct getopt_tables tables;
+	struct getopt_tables tables = { 0 };
 	int value;
 
 	build_tables(cmdline->options, &tables);
