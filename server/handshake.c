@@ -177,21 +177,19 @@ static void link_into(struct handshakes *handshakes, struct handshake *handshake
 	handshakes->count++;
 }
 
-void handshake_start(struct handshakes *handshakes, int fd, const struct address *peer)
+void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
 {
 	struct handshake *handshake = malloc(sizeof(*handshake));
 
 	if (!handshake) {
-		char text[ADDRESS_TEXT_SIZE];
-
-		close_report(CLOSE_memory, address_text(peer, text));
+		close_report(CLOSE_memory, peer);
 		close(fd);
 		return;
 	}
 	link_into(handshakes, handshake);
 	handshake->fd = fd;
 	handshake->in_length = 0;
-	address_text(peer, handshake->peer);
+	strcpy(handshake->peer, peer);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
 	ev_io_init(&handshake->on_ready, on_ready, fd, EV_READ);
 	handshake->on_ready.data = handshake;

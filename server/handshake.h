@@ -26,8 +26,8 @@ void handshakes_init(struct handshakes *handshakes, struct loop *loop, const str
 
 /* handshake_start() - greet the client.
  * @fd: a connected stream socket in blocking mode; taken over, whatever happens.
- * @peer: copied. */
-void handshake_start(struct handshakes *handshakes, int fd, const struct address *peer);
+ * @peer: who it is, for the log; up to ADDRESS_TEXT_SIZE; copied. */
+void handshake_start(struct handshakes *handshakes, int fd, const char *peer);
 
 /* Ends all that are not ready. */
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason);

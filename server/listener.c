@@ -20,7 +20,7 @@ struct listener {
 	struct address address;
 	ev_io on_client;
 	ev_timer on_pause_over;
-	void (*accepted)(void *owner, int fd, const struct address *peer);
+	void (*accepted)(void *owner, int fd, const char *peer);
 	void *owner;
 	/* The file of a Unix socket, as bind(2) made it. */
 	dev_t device;
@@ -183,6 +183,26 @@ static void on_pause_over(struct ev_loop *ev, ev_timer *timer, int events)
 	ev_io_start(ev, &listener->on_client);
 }
 
+static const char *peer_text(int fd, const struct address *peer, char out[ADDRESS_TEXT_SIZE])
+{
+	struct ucred who;
+	socklen_t length = sizeof(who);
+
+	if (peer->sockaddr.ss_family != AF_UNIX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length))
+		return address_text(peer, out);
+	snprintf(out, ADDRESS_TEXT_SIZE, "unix, pid %d, uid %u", who.pid, who.uid);
+	return out;
+}
+
+static void greet(struct listener *listener, int fd, const struct address *peer)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	if (!socket_path(&listener->address))
+		prepare_client(fd);
+	listener->accepted(listener->owner, fd, peer_text(fd, peer, text));
+}
+
 /* Returns whether another client may be waiting. */
 static bool accept_one(struct listener *listener)
 {
@@ -190,9 +210,7 @@ static bool accept_one(struct listener *listener)
 	int fd = accept4(listener->fd, (struct sockaddr *)&peer.sockaddr, &peer.length, SOCK_CLOEXEC);
 
 	if (fd >= 0) {
-		if (!socket_path(&listener->address))
-			prepare_client(fd);
-		listener->accepted(listener->owner, fd, &peer);
+		greet(listener, fd, &peer);
 		return true;
 	}
 	switch (errno) {
@@ -219,8 +237,7 @@ static void on_client(struct ev_loop *ev, ev_io *watcher, int events)
 }
 
 struct listener *listener_open(struct loop *loop, const struct address *address,
-	void (*accepted)(void *owner, int fd, const struct address *peer), void *owner, char *why,
-	size_t why_size)
+	void (*accepted)(void *owner, int fd, const char *peer), void *owner, char *why, size_t why_size)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 

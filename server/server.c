@@ -44,14 +44,12 @@ static unsigned connections(const struct server *server)
 	return count;
 }
 
-static void on_accepted(void *owner, int fd, const struct address *peer)
+static void on_accepted(void *owner, int fd, const char *peer)
 {
 	struct server *server = owner;
 
 	if (connections(server) >= CONNECTIONS_MAX) {
-		char text[ADDRESS_TEXT_SIZE];
-
-		close_report(CLOSE_connections_max, address_text(peer, text));
+		close_report(CLOSE_connections_max, peer);
 		close(fd);
 		return;
 	}
