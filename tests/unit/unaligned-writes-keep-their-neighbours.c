@@ -183,19 +183,25 @@ static void *work(void *arg)
 	return NULL;
 }
 
+static uint64_t cell_length(int i, uint64_t at, unsigned *seed)
+{
+	if (i == CELLS - 1)
+		return 512 - at % 512 + 77; /* crosses into the tail */
+	if (i >= CELLS - 8)
+		return 200 + (uint64_t)rand_r(seed) % 400; /* some share the tail's page and not its block */
+	if (i % 17 == 5)
+		return 200000 + (uint64_t)rand_r(seed) % 500000; /* several steps of a bounce buffer */
+	return 1 + (uint64_t)rand_r(seed) % 3000;
+}
+
 /* Returns the size of the whole: never a multiple of a block. */
 static uint64_t cut_cells(unsigned seed)
 {
 	uint64_t at = 0;
 
 	for (int i = 0; i < CELLS; i++) {
-		uint64_t length = 1 + (uint64_t)rand_r(&seed) % 3000;
+		uint64_t length = cell_length(i, at, &seed);
 
-		if (i % 17 == 5)
-			length = 200000 +
-				 (uint64_t)rand_r(&seed) % 500000; /* several steps of a bounce buffer */
-		if (i == CELLS - 1)
-			length = 4096 - at % 4096 + 1000 + 77; /* crosses into the tail */
 		cells[i] = (struct cell){ .start = at, .length = length, .model = calloc(1, length) };
 		at += length;
 	}
