@@ -1,0 +1,132 @@
+# vnbd -- make, make check, make asan, make tsan, make clang, make lint, make bench, make install
+#
+# Each variant builds in build/VARIANT/ and nothing is shared between them:
+#   release (default)   asan: address and undefined behaviour   tsan: threads   clang: the other compiler
+# make check T='flush-*' runs the tests whose names match; VARIANT=asan runs them on that build.
+
+VARIANT ?= release
+B := build/$(VARIANT)
+CC := gcc
+PREFIX ?= /usr/local
+VERSION := 0.1
+
+CFLAGS ?= -O2 -g
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='"$(VERSION)"' -I. \
+	-Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla $(WERROR) \
+	-pthread -fno-omit-frame-pointer -fstack-protector-strong -fPIE $(CFLAGS)
+ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+WERROR ?= $(if $(CI),-Werror)
+
+ifeq ($(VARIANT),asan)
+ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all
+ALL_LDFLAGS += -fsanitize=address,undefined
+endif
+ifeq ($(VARIANT),tsan)
+ALL_CFLAGS += -fsanitize=thread
+ALL_LDFLAGS += -fsanitize=thread
+endif
+ifeq ($(VARIANT),clang)
+CC := clang
+endif
+
+SERVER_LIBS := -luring -lev
+CLIENT_LIBS := -lnbd -luring -lev
+
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2))
+
+ROOMS := conf cache server virtio client
+sources = $(wildcard $(1)/*.c)
+objects = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(call sources,$(1))))
+
+SERVER := $(B)/vnbd-server
+CLIENT := $(B)/vnbd-client
+PROGRAMS := $(SERVER) $(CLIENT)
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%.t,$(wildcard tests/unit/*.c))
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
+
+all: $(PROGRAMS)
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# One archive a room: a program or test takes from it only what it uses.
+define ROOM
+$(B)/$(1).a: $$(call objects,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(Q)$$(AR) rcs $$@ $$^
+endef
+$(foreach room,$(ROOMS),$(eval $(call ROOM,$(room))))
+
+$(SERVER): $(B)/server/main.o $(B)/server.a $(B)/cache.a $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SERVER_LIBS)
+
+$(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
+
+# A unit test links whichever rooms it needs, upper rooms first.
+$(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLIENT_LIBS)
+
+$(B)/tests/%: $(B)/tests/tools/%.o $(B)/virtio.a $(B)/cache.a $(B)/conf.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
+
+GUEST := build/guest/initramfs.img
+guest: $(GUEST)
+$(GUEST): $(wildcard tests/guest/build-guest tests/guest/init*)
+	tests/guest/build-guest build/guest
+
+# T names the tests to run, NOT those to leave out; both are file names' beginnings or patterns without ".t".
+T ?= *
+NOT ?=
+JOBS ?= 2
+named = $(wildcard tests/$(1).t) $(filter $(patsubst %,$(B)/tests/%.t,$(subst *,%,$(1))),$(UNIT_TESTS))
+TESTS = $(filter-out $(foreach n,$(NOT),$(call named,$n)),$(sort $(foreach t,$(T),$(call named,$t))))
+PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer $(PROVE_FLAGS)
+
+check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(GUEST)
+	$(PROVE) $(TESTS)
+
+# Without the guests: what runs in a minute or two.
+check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS)
+	$(PROVE) $(filter-out tests/guest-%,$(TESTS))
+
+check-unit: $(PROGRAMS) $(UNIT_TESTS)
+	$(PROVE) $(UNIT_TESTS)
+
+asan tsan clang:
+	$(MAKE) VARIANT=$@ check
+
+C_FILES = $(foreach room,$(ROOMS),$(call sources,$(room)))
+LINT := $(patsubst %.c,build/lint/%.ok,$(C_FILES))
+build/lint/%.ok: %.c .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY,$<)
+	$(Q)clang-tidy --quiet $< -- -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='""' -I. 2>/dev/null
+	@touch $@
+
+lint: $(LINT)
+	$(Q)cppcheck --quiet --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	-D_GNU_SOURCE -DVNBD_VERSION='""' -I. $(ROOMS)
+	$(Q)clang-format --dry-run -Werror $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
+
+format:
+	clang-format -i $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
+
+clean:
+	rm -rf build
+
+.PHONY: all guest check check-fast check-unit lint asan tsan clang format clean
+.SECONDARY:
+.DELETE_ON_ERROR:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

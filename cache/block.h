@@ -1,0 +1,58 @@
+/* cache/block.h -- the block request: one struct from a virtqueue or a socket to the platter.
+ *
+ * Life: the submitter fills in what is asked and gives the request to a disk (cache/disk.h). The disk completes it
+ * exactly once: at once, by disk_submit()'s return value, or later, by done(). In between, the request and its data
+ * belong to the layers below; the submitter touches neither.
+ *
+ * A request is bound to one thread: it is submitted there and done() runs there, whatever threads help meanwhile.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "cache/uring.h"
+#include "conf/mailbox.h"
+
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH, /* everything completed before its submission, by whichever thread, is stable at its success */
+	BLOCK_TRIM,  /* the bytes no longer matter; what reads find there is undefined */
+	BLOCK_ZERO,  /* the bytes read as zeroes */
+	BLOCK_CACHE, /* the bytes will be read soon; a hint */
+	BLOCK_OPS,
+};
+
+enum block_flag {
+	BLOCK_FUA = 1 << 0,	  /* write, trim, zero: stable before success is reported */
+	BLOCK_NO_HOLE = 1 << 1,	  /* zero: keep the space allocated */
+	BLOCK_FAST_ZERO = 1 << 2, /* zero: fail with -ENOTSUP at once rather than write zeroes as data */
+};
+
+/* No request is longer, reads and writes by NBD's payload limit of 32 MiB; the others may reach 4 GiB - 1. */
+#define BLOCK_DATA_MAX (32u << 20)
+
+struct block_req {
+	/* What is asked: the submitter writes it; layers below may change it and owe nobody its old value. */
+	enum block_op op;
+	unsigned flags;	   /* enum block_flag */
+	uint64_t offset;   /* bytes */
+	uint64_t length;   /* bytes; of a read or write, the sum of iov; > 0 but for flush */
+	struct iovec *iov; /* borrowed: the submitter's array and data, until done; entries may be consumed */
+	unsigned iov_count; /* 1 .. IOV_MAX for reads and writes, else 0 */
+
+	/* @status: 0 or -errno. Runs once, on the submitting thread, never inside disk_submit(); may free @req. */
+	void (*done)(struct block_req *req, int status);
+
+	/* borrowed: the submitting thread's ring, where disks of files do their work; NULL on a thread without one. */
+	struct uring *ring;
+
+	/* The part of the layer that holds the request now. */
+	struct uring_op io; /* its operation in the ring */
+	struct {
+		struct block_req *next; /* in a queue of requests that wait for the same thing */
+		struct mail mail;	/* brings the request home to its thread */
+		int status;
+	} wait;
+};

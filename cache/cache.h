@@ -1,0 +1,32 @@
+/* cache/cache.h -- what an export promises about durability: a cache mode over a file or block device.
+ *
+ * The modes and what they mean are rows of cache/modes.def. The disk that cache_open() returns is shared by all
+ * workers: it may be submitted to from any thread that has a ring, and completes there.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cache/disk.h"
+
+enum cache_mode {
+#define CACHE_MODE(name, bypass_page_cache, every_write_stable, obey_flush) CACHE_##name,
+#include "cache/modes.def"
+#undef CACHE_MODE
+	CACHE_MODES,
+};
+
+/* Returns the mode of that name, or -EINVAL. */
+int cache_mode_named(const char *name);
+const char *cache_mode_name(enum cache_mode mode);
+
+/* cache_open() - open @path, a regular file or a block device, under @mode.
+ *
+ * Returns 0 and a disk in @out, the caller's until disk_free(); or -errno with one line in @why (@why_size bytes) that
+ * names the path, the step that failed and the errno, for an operator: of open(2), fstat(2) and the device's ioctls;
+ * -EINVAL: neither a file nor a block device; O_DIRECT asked for where the filesystem has none;
+ * @readonly: opens so, and so are the disk's facts.
+ */
+int cache_open(
+	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size);

@@ -1,0 +1,85 @@
+/* cache/disk.h -- what we ask of a disk, whatever it is made of: a file, a policy above another disk, an NBD server.
+ *
+ * Layers are disks above disks: each passes a request on, changed or not, or answers it itself. A layer that has to
+ * see a completion makes a request of its own for the layer below and completes the one above from its done().
+ *
+ * A disk in the server is shared by all workers and says in its file what protects it; a disk in the client (an NBD
+ * session) belongs to one thread.
+ */
+#pragma once
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/block.h"
+
+/* What a disk can do; constant while it is open. */
+struct disk_facts {
+	uint64_t size;		 /* bytes; any value up to INT64_MAX */
+	uint32_t block_size_min; /* offsets and lengths must be multiples: a power of two, 1 .. 64 KiB */
+	uint32_t block_size_preferred; /* a power of two, at least block_size_min: what costs no extra work */
+	uint32_t data_max;	       /* longest read or write, bytes */
+	bool readonly;		       /* writes, trims, zeroes fail with -EROFS */
+	bool volatile_cache;	       /* a completed write may need a flush to be stable */
+	bool can_flush;		       /* a flush does what it says */
+	bool can_fua;
+	bool can_trim;
+	bool can_zero;
+	bool can_fast_zero;
+	bool can_cache;
+	bool can_multi_conn; /* a flush covers writes of other sessions of this disk */
+	bool rotational;
+};
+
+/* disk_submit() returned this: done() runs later. Every other value is the final status. */
+#define DISK_PENDING 1
+
+struct disk;
+
+struct disk_ops {
+	int (*submit)(struct disk *disk, struct block_req *req);
+	/* Frees the disk and the disks below it that it owns; no request may be in flight. */
+	void (*free)(struct disk *disk);
+};
+
+struct disk {
+	const struct disk_ops *ops;
+	struct disk_facts facts;
+};
+
+/* disk_submit() - carry out one request, already checked against the facts (range, alignment, readonly, abilities):
+ * disk_check() below is that check for requests made of foreign bytes.
+ *
+ * Returns DISK_PENDING: req->done() runs exactly once, later, never inside this call.
+ * Returns 0 or -errno: finished now with that status; done() will not run, the caller owns @req again.
+ */
+static inline int disk_submit(struct disk *disk, struct block_req *req)
+{
+	return disk->ops->submit(disk, req);
+}
+
+/* disk_finish() - what a submitter does with a submit that may have ended at once: brings both ways to done().
+ * Only for callers for whom done() inside their own call is harmless. */
+static inline void disk_finish(struct block_req *req, int status)
+{
+	if (status != DISK_PENDING)
+		req->done(req, status);
+}
+
+static inline void disk_free(struct disk *disk)
+{
+	if (disk)
+		disk->ops->free(disk);
+}
+
+/* disk_check() - whether @req may be given to a disk with these facts.
+ *
+ * Returns 0, or
+ * -EROFS: it would change a readonly disk;
+ * -ENOSPC: a write or zero that reaches past the end; -EINVAL: another operation that does;
+ * -EINVAL: off the minimum block grid, a length of 0 where data is moved, longer than data_max;
+ * -ENOTSUP: an operation or flag the disk does not have.
+ * Offset and length may be any values: nothing overflows. Spec: NBD proto.md, "Error values", "Request types".
+ */
+int disk_check(const struct disk_facts *facts, const struct block_req *req);

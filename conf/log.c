@@ -1,0 +1,71 @@
+/* conf/log.c -- one line a message, one write a line. */
+#include "conf/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *program_name = "vnbd";
+static enum log_level most_shown = LOG_INFO;
+
+static const char *const level_words[LOG_LEVELS] = {
+	[LOG_ERROR] = "error: ",
+	[LOG_WARNING] = "warning: ",
+	[LOG_INFO] = "",
+	[LOG_DEBUG] = "debug: ",
+};
+
+void log_open(const char *program, enum log_level most)
+{
+	program_name = program;
+	most_shown = most;
+}
+
+int log_shows(enum log_level level)
+{
+	return level <= most_shown;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	char line[LOG_LINE_MAX];
+	size_t length;
+	va_list args;
+
+	if (!log_shows(level))
+		return;
+	length = (size_t)snprintf(line, sizeof(line), "%s: %s", program_name, level_words[level]);
+	va_start(args, format);
+	length += (size_t)vsnprintf(line + length, sizeof(line) - length, format, args);
+	va_end(args);
+	if (length > sizeof(line) - 1)
+		length = sizeof(line) - 1;
+	line[length++] = '\n';
+	/* Nobody is left to tell that the log cannot be written. */
+	if (write(STDERR_FILENO, line, length) < 0)
+		return;
+}
+
+const char *log_quote(char *out, size_t out_size, const char *bytes, size_t length)
+{
+	static const char more[] = "...";
+	size_t used = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)bytes[i];
+		int plain = c >= 0x20 && c < 0x7f && c != '\\';
+		size_t wants = plain ? 1 : 4;
+
+		if (used + wants + sizeof(more) > out_size) {
+			memcpy(out + used, more, sizeof(more));
+			return out;
+		}
+		if (plain)
+			out[used] = (char)c;
+		else
+			snprintf(out + used, 5, "\\x%02x", c);
+		used += wants;
+	}
+	out[used] = '\0';
+	return out;
+}
