@@ -1,4 +1,4 @@
-# vnbd -- make, make check, make asan, make tsan, make clang, make lint, make bench, make install
+# vnbd -- make, make check, make asan, make tsan, make clang, make lint, make fuzz, make bench, make install
 #
 # Each variant builds in build/VARIANT/ and nothing is shared between them:
 #   release (default)   asan: address and undefined behaviour   tsan: threads   clang: the other compiler
@@ -120,13 +120,37 @@ lint: $(LINT)
 	-D_GNU_SOURCE -DVNBD_VERSION='""' -I. $(ROOMS)
 	$(Q)clang-format --dry-run -Werror $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 
+# Fuzzers: clang's libFuzzer with the address and undefined behaviour sanitizers, FUZZ_S seconds each.
+FUZZ_S ?= 30
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/*.c))
+FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='"$(VERSION)"' -I. -O1 -g -pthread -fno-omit-frame-pointer \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+build/fuzz/%: tests/fuzz/%.c $(C_FILES) $(wildcard */*.h */*.def)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)
+	$(Q)clang $(FUZZ_CFLAGS) -o $@ $< $(filter-out %/main.c,$(C_FILES)) $(CLIENT_LIBS)
+
+fuzz: $(FUZZERS)
+	@for fuzzer in $(FUZZERS); do \
+		echo "== $$fuzzer, $(FUZZ_S) s"; mkdir -p $$fuzzer.corpus; \
+		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -artifact_prefix=$$fuzzer- \
+			$$fuzzer.corpus $(wildcard tests/fuzz/corpus) || exit 1; \
+	done
+
+install: $(PROGRAMS)
+	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 server/vnbd-server.8 client/vnbd-client.8
+
+demo:
+	contrib/demo
+
 format:
 	clang-format -i $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 
 clean:
 	rm -rf build
 
-.PHONY: all guest check check-fast check-unit lint asan tsan clang format clean
+.PHONY: all guest check check-fast check-unit lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
