@@ -537,6 +537,7 @@ void session_finish(struct session *session, enum close_reason reason)
 		return;
 	session->reason = reason;
 	session->state = SESSION_FINISHING;
+	session->in.stalled = false;
 	stop_receiving(session);
 	wake(session);
 }
