@@ -28,12 +28,17 @@ bool libnbd_lost_it(int error)
 	return error == ENOTCONN || error == ESHUTDOWN;
 }
 
+static bool starts(const char *text, const char *word)
+{
+	return strncmp(text, word, strlen(word)) == 0;
+}
+
 /* "nbd_aio_notify_read: connect: ..." without its first word. */
 static const char *skip_function(const char *text)
 {
 	size_t name = strcspn(text, ": ");
 
-	return strncmp(text, "nbd_", 4) == 0 && strncmp(text + name, ": ", 2) == 0 ? text + name + 2 : text;
+	return starts(text, "nbd_") && starts(text + name, ": ") ? text + name + 2 : text;
 }
 
 const char *libnbd_why(const char *uri, char *out, size_t out_size)
@@ -43,7 +48,7 @@ const char *libnbd_why(const char *uri, char *out, size_t out_size)
 
 	text = text ? skip_function(text) : "unknown error";
 	/* The host and port in it are in the URI that we print anyway. */
-	if (error && strncmp(text, "connect: ", 9) == 0)
+	if (error && (starts(text, "connect: ") || starts(text, "recv: ") || starts(text, "send: ")))
 		text = strerror(error);
 	else if (strstr(text, uri))
 		text = "not a valid NBD URI";
