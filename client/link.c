@@ -79,12 +79,14 @@ static struct command_limits limits_of(const struct link *link)
 	return (struct command_limits){ link->offer.command_data_max, link->offer.native_fua };
 }
 
-/* The first reason that says something is kept; NULL: none is known yet. */
+/* The first reason that says something is kept; NULL: none is known yet. libnbd closes the socket of a handle that dies
+ * on its own, and libev must not be asked to watch it then. */
 static void doom(struct link *link, const char *why)
 {
 	if (!link->doomed)
 		link->why[0] = '\0';
 	link->doomed = true;
+	ev_io_stop(link->loop->ev, &link->on_socket);
 	if (why && !link->why[0])
 		snprintf(link->why, sizeof(link->why), "%s", why);
 }
