@@ -14,7 +14,8 @@ struct vhost_user;
 
 /* vhost_user_new() - serve a device from now on.
  * @main: borrowed: runs the socket; outlives the device.
- * @listen_fd: a listening Unix stream socket; taken when this succeeds.
+ * @listen_fd: a listening Unix stream socket; taken when this succeeds, and set not to block. SIGPIPE is ignored from
+ * then on, process-wide.
  * @threads: copied; see struct queue_thread. More threads than queues is allowed, the rest stay idle.
  *
  * Returns 0; -ENOMEM; -EINVAL as virtio_blk_init(), or no thread.

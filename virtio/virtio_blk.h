@@ -49,19 +49,25 @@ struct virtio_blk {
 	uint64_t features; /* offered, constant */
 	char serial[VIRTIO_BLK_ID_SIZE]; /* constant, padded with NUL */
 	struct virtio_blk_space space;	 /* but for writeback, constant */
-	atomic_bool writeback;		 /* shared: the transport's thread writes, queue threads read */
+	/* shared: the transport's thread writes, queue threads read */
+	atomic_bool writeback;
+	atomic_bool writeback_told; /* the VMM has read or written it since it connected */
 };
 
 /* virtio_blk_init() - Returns 0, or -EINVAL with a line in the log: no queue or too many, a serial that is too long, a
  * disk of less than one block. A size that is no multiple of the block size is rounded down, with a line in the log. */
 int virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_config *config);
 
-/* Back to what a driver finds after reset: writeback on wherever a flush reaches the disk. */
+/* virtio_blk_reset() - a new VMM: writeback is on wherever a flush reaches the disk.
+ *
+ * A VMM that connects again, to a back-end that was restarted below a running guest, may remember that its guest has
+ * turned writeback off, and tell neither it nor us. So a driver that could have turned it off gets stable writes until
+ * its VMM has read or written the field. */
 void virtio_blk_reset(struct virtio_blk *blk);
 
 /* virtio_blk_read_space() - copies @size bytes from @offset of the configuration space; what is past its end reads as
  * zeroes, as the fields of features that this device does not have. */
-void virtio_blk_read_space(const struct virtio_blk *blk, uint32_t offset, void *out, size_t size);
+void virtio_blk_read_space(struct virtio_blk *blk, uint32_t offset, void *out, size_t size);
 
 /* virtio_blk_write_space() - a driver's write, or with @restore the state of a migrated device.
  * Returns 0; -EPERM: a field that drivers may not write; -EINVAL: not a value of that field. Nothing has changed then.

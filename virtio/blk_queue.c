@@ -1,0 +1,461 @@
+/* virtio/blk_queue.c -- the turn of a queue: take, submit, publish, call.
+ *
+ * All work on the ring is done once a turn of the loop, from an ev_prepare watcher: what came in since, kicks and
+ * completions, costs one used index and at most one call together. While there is work the loop does not sleep.
+ *
+ * Q1  Requests in flight never exceed the ring's size: the ring checks it (S1), and the pool is as large.
+ * Q2  A request holds the memory snapshot its addresses are in; the queue holds the one the ring is in.
+ * Q3  A queue is stopped only when nothing is in flight and everything given back is published.
+ *
+ *   STOPPED --start--> RUNNING --stop--> STOPPING --drained--> STOPPED
+ */
+#include "virtio/blk_queue.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "conf/container.h"
+#include "conf/log.h"
+
+/* Chains taken in one turn before completions and other queues of the thread get theirs. */
+#define TURN_CHAINS_MAX 128u
+
+enum queue_state { QUEUE_STOPPED, QUEUE_RUNNING, QUEUE_STOPPING };
+
+/* Not atomic: it stays on the queue's thread. */
+struct memory_hold {
+	struct guest_memory *memory; /* counted */
+	unsigned users;		     /* requests, and the queue while it is the current one */
+};
+
+struct blk_queue {
+	const struct virtio_blk *blk; /* borrowed: the transport's, which frees us first */
+	struct loop *main;	      /* borrowed, likewise */
+	struct queue_thread thread;
+	unsigned index;
+
+	enum queue_state state;
+	bool enabled;
+	bool unmapped; /* the VMM's memory is without the ring just now: its next table may have it again */
+	bool look;     /* the ring may have chains that we were or shall not be kicked for */
+	struct vring ring;
+	uint64_t features;
+	struct memory_hold *hold;
+	struct blk_request *pool; /* owned: as many as the ring has entries */
+	struct blk_request *free;
+	unsigned in_flight;
+	unsigned bad_requests;	      /* for the log */
+	int call, err;		      /* borrowed: see struct blk_queue_order */
+	struct blk_queue_order *stop; /* the order to answer when drained */
+
+	ev_io on_kick;
+	ev_prepare on_turn;
+	ev_idle awake; /* active: the loop does not sleep before the next turn */
+};
+
+static struct memory_hold *hold_new(struct guest_memory *memory)
+{
+	struct memory_hold *hold = malloc(sizeof(*hold));
+
+	if (hold)
+		*hold = (struct memory_hold){ .memory = guest_memory_get(memory), .users = 1 };
+	return hold;
+}
+
+static void hold_put(struct memory_hold *hold)
+{
+	if (--hold->users)
+		return;
+	guest_memory_put(hold->memory);
+	free(hold);
+}
+
+static void queue_wake(struct blk_queue *queue)
+{
+	if (!ev_is_active(&queue->awake))
+		ev_idle_start(queue->thread.loop->ev, &queue->awake);
+}
+
+static void on_awake(struct ev_loop *ev, ev_idle *watcher, int revents)
+{
+	/* Its being active is all it is for. */
+	(void)ev;
+	(void)watcher;
+	(void)revents;
+}
+
+static void signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	/* A full counter or a pipe without a reader: the VMM has been told enough, or is gone. */
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		log_debug("cannot signal descriptor %d: errno %d", fd, errno);
+}
+
+static struct blk_request *request_of(struct block_req *block)
+{
+	struct blk_request *request = container_of(block, struct blk_request, block);
+
+	assert(request->magic == BLK_REQUEST_MAGIC);
+	return request;
+}
+
+static void request_free(struct blk_request *request)
+{
+	struct blk_queue *queue = request->queue;
+
+	request->stage = BLK_REQUEST_FREE;
+	request->next_free = queue->free;
+	queue->free = request;
+}
+
+static void request_end(struct blk_request *request, int error)
+{
+	struct blk_queue *queue = request->queue;
+
+	vring_give(&queue->ring, request->chain.id, blk_request_finish(request, error));
+	hold_put(request->hold);
+	queue->in_flight--;
+	request_free(request);
+	queue_wake(queue);
+}
+
+/* Ask the disk for one thing after the other, until it says that it will answer later. */
+static void request_go_on(struct blk_request *request)
+{
+	struct blk_queue *queue = request->queue;
+	struct block_req *block = &request->block;
+
+	while (blk_request_next(request)) {
+		int status = disk_check(&queue->blk->facts, block);
+
+		if (status == 0) {
+			request->stage = BLK_REQUEST_ON_DISK;
+			status = disk_submit(queue->thread.disk, block);
+			if (status == DISK_PENDING)
+				return;
+			request->stage = BLK_REQUEST_PARSED;
+		}
+		if (status) {
+			request_end(request, status);
+			return;
+		}
+	}
+	request_end(request, 0);
+}
+
+static void on_block_done(struct block_req *block, int status)
+{
+	struct blk_request *request = request_of(block);
+
+	loop_assert_mine(request->queue->thread.loop);
+	assert(request->stage == BLK_REQUEST_ON_DISK);
+	request->stage = BLK_REQUEST_PARSED;
+	if (status)
+		request_end(request, status);
+	else
+		request_go_on(request);
+}
+
+/* A guest can make as many as it likes: the 1st, 2nd, 4th, 8th, ... of them are worth a line. */
+static void log_bad_request(struct blk_queue *queue, const struct blk_request *request)
+{
+	static const char *const words[] = {
+		[VRING_CHAIN_SOUND] = "malformed",
+		[VRING_CHAIN_UNMAPPED] = "not in the guest's memory",
+		[VRING_CHAIN_TOO_LONG] = "in too many pieces",
+	};
+	unsigned count = ++queue->bad_requests;
+
+	if ((count & (count - 1)) == 0)
+		log_warning(
+			"queue %u: %u of the driver's requests so far failed as malformed; this one is %s",
+			queue->index, count, words[request->chain.fault]);
+}
+
+static void request_begin(struct blk_request *request)
+{
+	struct blk_queue *queue = request->queue;
+	int error;
+
+	request->stage = BLK_REQUEST_PARSED;
+	request->hold = queue->hold;
+	request->hold->users++;
+	queue->in_flight++;
+	error = blk_request_parse(request, queue->blk, queue->features);
+	if (error == -EPROTO)
+		log_bad_request(queue, request);
+	if (error)
+		request_end(request, error);
+	else
+		request_go_on(request);
+}
+
+static void queue_broken(struct blk_queue *queue)
+{
+	log_error("queue %u stops, its driver broke the ring: %s", queue->index, queue->ring.broken);
+	queue->look = false;
+	ev_io_stop(queue->thread.loop->ev, &queue->on_kick);
+	signal_fd(queue->err);
+}
+
+static void queue_take(struct blk_queue *queue)
+{
+	vring_quiet(&queue->ring);
+	for (unsigned taken = 0; taken < TURN_CHAINS_MAX; taken++) {
+		struct blk_request *request = queue->free;
+
+		assert(request); /* Q1 */
+		switch (vring_take(&queue->ring, &request->chain)) {
+		case VRING_TAKEN:
+			queue->free = request->next_free;
+			request_begin(request);
+			break;
+		case VRING_EMPTY:
+			queue->look = vring_listen(&queue->ring);
+			if (!queue->look)
+				return;
+			break;
+		case VRING_BROKEN:
+			queue_broken(queue);
+			return;
+		}
+	}
+}
+
+static void answer(struct blk_queue_order *order);
+
+static void queue_stopped(struct blk_queue *queue)
+{
+	struct ev_loop *ev = queue->thread.loop->ev;
+
+	ev_prepare_stop(ev, &queue->on_turn);
+	ev_idle_stop(ev, &queue->awake);
+	hold_put(queue->hold);
+	free(queue->pool);
+	queue->state = QUEUE_STOPPED;
+	answer(queue->stop);
+}
+
+static bool queue_may_take(const struct blk_queue *queue)
+{
+	return queue->look && queue->enabled && !queue->unmapped && queue->state == QUEUE_RUNNING;
+}
+
+static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
+{
+	struct blk_queue *queue = watcher->data;
+
+	(void)revents;
+	loop_assert_mine(queue->thread.loop);
+	if (queue_may_take(queue))
+		queue_take(queue);
+	if (vring_publish(&queue->ring))
+		signal_fd(queue->call);
+	/* After the turn's last request, so that nothing it staged is left behind. */
+	if (queue_may_take(queue))
+		queue_wake(queue);
+	else if (ev_is_active(&queue->awake))
+		ev_idle_stop(ev, &queue->awake);
+	if (queue->state == QUEUE_STOPPING && queue->in_flight == 0)
+		queue_stopped(queue);
+}
+
+static void on_kick(struct ev_loop *ev, ev_io *watcher, int revents)
+{
+	struct blk_queue *queue = watcher->data;
+	uint64_t count;
+	ssize_t got = read(watcher->fd, &count, sizeof(count));
+
+	(void)revents;
+	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+		log_warning("queue %u: the VMM's kick descriptor can no longer be read: no more kicks",
+			queue->index);
+		ev_io_stop(ev, watcher);
+	}
+	queue->look = !queue->ring.broken;
+}
+
+static void watch_kick(struct blk_queue *queue, int fd)
+{
+	struct ev_loop *ev = queue->thread.loop->ev;
+
+	ev_io_stop(ev, &queue->on_kick);
+	ev_io_set(&queue->on_kick, fd, EV_READ);
+	if (fd >= 0 && !queue->ring.broken)
+		ev_io_start(ev, &queue->on_kick);
+}
+
+static void look_soon(struct blk_queue *queue)
+{
+	queue->look = !queue->ring.broken;
+	queue_wake(queue);
+}
+
+static int pool_fill(struct blk_queue *queue, unsigned size)
+{
+	queue->free = NULL;
+	queue->pool = calloc(size, sizeof(*queue->pool));
+	if (!queue->pool)
+		return -ENOMEM;
+	for (unsigned i = size; i-- > 0;) {
+		struct blk_request *request = &queue->pool[i];
+
+		request->magic = BLK_REQUEST_MAGIC;
+		request->queue = queue;
+		request->chain.iov = request->iov;
+		request->chain.iov_max = BLK_REQUEST_IOV_MAX;
+		request->block.done = on_block_done;
+		request_free(request);
+	}
+	return 0;
+}
+
+static void use_fds(struct blk_queue *queue, const struct blk_queue_order *order)
+{
+	bool new_call = queue->call != order->call;
+
+	queue->call = order->call;
+	queue->err = order->err;
+	watch_kick(queue, order->kick);
+	/* The driver may wait for what was published when nobody could be called. */
+	if (new_call)
+		signal_fd(queue->call);
+}
+
+static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
+{
+	assert(queue->state == QUEUE_STOPPED);
+	order->result = -ENOMEM;
+	queue->hold = hold_new(order->memory);
+	if (!queue->hold)
+		return true;
+	if (pool_fill(queue, order->setup.size)) {
+		hold_put(queue->hold);
+		return true;
+	}
+	order->result = 0;
+	queue->features = order->setup.features;
+	queue->enabled = order->enabled;
+	queue->unmapped = false;
+	queue->in_flight = queue->bad_requests = 0;
+	queue->call = -1;
+	queue->state = QUEUE_RUNNING;
+	vring_init(&queue->ring, &order->setup, order->memory);
+	use_fds(queue, order);
+	if (queue->ring.broken)
+		queue_broken(queue);
+	look_soon(queue);
+	ev_prepare_start(queue->thread.loop->ev, &queue->on_turn);
+	return true;
+}
+
+static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
+{
+	assert(queue->state == QUEUE_RUNNING);
+	watch_kick(queue, -1);
+	order->base = vring_base(&queue->ring);
+	queue->stop = order;
+	queue->state = QUEUE_STOPPING;
+	queue_wake(queue);
+	return false;
+}
+
+static bool order_enable(struct blk_queue *queue, struct blk_queue_order *order)
+{
+	queue->enabled = order->enabled;
+	look_soon(queue);
+	return true;
+}
+
+static bool order_fds(struct blk_queue *queue, struct blk_queue_order *order)
+{
+	use_fds(queue, order);
+	look_soon(queue);
+	return true;
+}
+
+static bool order_memory(struct blk_queue *queue, struct blk_queue_order *order)
+{
+	struct memory_hold *hold = hold_new(order->memory);
+
+	if (!hold) {
+		order->result = -ENOMEM;
+		return true;
+	}
+	queue->unmapped = vring_remap(&queue->ring, order->memory) != 0;
+	if (queue->unmapped) {
+		/* VMMs that replace a region take it away first and give it back then. */
+		log_debug("queue %u waits: its ring is not in the VMM's memory", queue->index);
+		hold_put(hold);
+		return true;
+	}
+	hold_put(queue->hold);
+	queue->hold = hold;
+	look_soon(queue);
+	return true;
+}
+
+/* Each returns whether the order is carried out already. */
+static bool (*const carry_out[BLK_ORDERS])(struct blk_queue *queue, struct blk_queue_order *order) = {
+	[BLK_ORDER_START] = order_start,
+	[BLK_ORDER_STOP] = order_stop,
+	[BLK_ORDER_ENABLE] = order_enable,
+	[BLK_ORDER_FDS] = order_fds,
+	[BLK_ORDER_MEMORY] = order_memory,
+};
+
+static void on_answer(struct mail *mail)
+{
+	struct blk_queue_order *order = container_of(mail, struct blk_queue_order, mail);
+
+	order->done(order);
+}
+
+static void answer(struct blk_queue_order *order)
+{
+	order->mail.read = on_answer;
+	loop_post(order->queue->main, &order->mail);
+}
+
+static void on_order(struct mail *mail)
+{
+	struct blk_queue_order *order = container_of(mail, struct blk_queue_order, mail);
+
+	loop_assert_mine(order->queue->thread.loop);
+	order->result = 0;
+	if (carry_out[order->kind](order->queue, order))
+		answer(order);
+}
+
+void blk_queue_give_order(struct blk_queue_order *order)
+{
+	order->mail.read = on_order;
+	loop_post(order->queue->thread.loop, &order->mail);
+}
+
+struct blk_queue *blk_queue_new(
+	const struct virtio_blk *blk, struct loop *main, const struct queue_thread *thread, unsigned index)
+{
+	struct blk_queue *queue = calloc(1, sizeof(*queue));
+
+	if (!queue)
+		return NULL;
+	queue->blk = blk;
+	queue->main = main;
+	queue->thread = *thread;
+	queue->index = index;
+	ev_init(&queue->on_kick, on_kick);
+	ev_prepare_init(&queue->on_turn, on_turn);
+	ev_set_priority(&queue->on_turn, EV_MAXPRI);
+	ev_idle_init(&queue->awake, on_awake);
+	queue->on_kick.data = queue->on_turn.data = queue;
+	return queue;
+}
+
+void blk_queue_free(struct blk_queue *queue)
+{
+	free(queue);
+}

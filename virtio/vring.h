@@ -1,0 +1,138 @@
+/* virtio/vring.h -- one virtqueue in guest memory, seen from the device: one face, whatever the layout.
+ *
+ * The device takes chains that the driver has made available, gives each back when it is done, in any order, and
+ * publishes what it gave back all at once. A ring belongs to one thread. Its memory is hostile: what the driver wrote is
+ * copied once, checked, and the copy is used. A driver that breaks the rules of the ring itself breaks it: nothing more
+ * is taken; a bad buffer in a sound ring only spoils its own chain.
+ *
+ * Spec: virtio, "Virtqueues", "Split Virtqueues".
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "virtio/guest_memory.h"
+
+#define VRING_SIZE_MAX 1024u
+
+/* Descriptors in one chain, an indirect table's among them; a longer one is taken for a loop. */
+#define VRING_CHAIN_MAX 1024u
+
+/* Foreign numbers: as the VMM tells them. */
+struct vring_setup {
+	uint64_t features; /* negotiated */
+	uint32_t size;
+	uint64_t desc, avail, used; /* user addresses */
+	uint16_t base;		    /* of the next chain to take */
+};
+
+enum vring_chain_fault {
+	VRING_CHAIN_SOUND,
+	VRING_CHAIN_UNMAPPED, /* a buffer is not in guest memory */
+	VRING_CHAIN_TOO_LONG, /* more pieces than iov_max */
+};
+
+/* A chain of buffers: the readable ones first, then the writable ones. */
+struct vring_chain {
+	/* The taker's: borrowed until it has looked at the result. */
+	struct iovec *iov;
+	unsigned iov_max;
+
+	uint16_t id;		      /* names it to vring_give() */
+	enum vring_chain_fault fault; /* if any, iov and counts are incomplete */
+	unsigned readable, writable;  /* entries of iov: iov[0 .. readable), then the writable ones */
+	uint64_t readable_bytes, writable_bytes;
+	uint8_t *last_writable; /* the last writable byte, also of a faulty chain; NULL where there is none */
+};
+
+enum vring_taken { VRING_EMPTY, VRING_TAKEN, VRING_BROKEN };
+
+struct vring;
+
+struct vring_layout {
+	bool (*map)(
+		struct vring *ring, const struct guest_memory *memory); /* changes nothing where it fails */
+	bool (*begin)(struct vring *ring);
+	enum vring_taken (*take)(struct vring *ring, struct vring_chain *chain);
+	void (*give)(struct vring *ring, uint16_t id, uint32_t written);
+	bool (*publish)(struct vring *ring);
+	void (*quiet)(struct vring *ring);
+	bool (*listen)(struct vring *ring);
+	uint32_t (*base)(const struct vring *ring);
+};
+
+struct vring_split {
+	struct vring_split_desc *desc; /* these three are in guest memory */
+	struct vring_split_avail *avail;
+	struct vring_split_used *used;
+	uint16_t next_avail;	 /* the next to take */
+	uint16_t avail_seen;	 /* the driver's index when we last looked */
+	uint16_t used_given;	 /* where the next one given back goes */
+	uint16_t used_published; /* what the driver knows */
+};
+
+struct vring {
+	const struct vring_layout *layout;
+	struct vring_setup setup;	   /* constant */
+	const struct guest_memory *memory; /* borrowed: the snapshot in use, its user keeps it */
+	const char *broken;		   /* why; NULL: it is sound */
+	struct vring_split split;
+};
+
+extern const struct vring_layout vring_split_layout;
+
+/* vring_init() - @memory is borrowed until the ring is forgotten or mapped anew.
+ * Returns 0, or -EINVAL with ring->broken set: a size that is no power of two up to VRING_SIZE_MAX, parts out of memory
+ * or off their alignment, an index that cannot be. */
+int vring_init(struct vring *ring, const struct vring_setup *setup, const struct guest_memory *memory);
+
+/* vring_remap() - go on with another snapshot. Chains taken before stay valid as long as their snapshot does.
+ * Returns 0, or -EFAULT, its parts are not in there: it stays with the old snapshot, so that what was taken can still be
+ * given back. */
+int vring_remap(struct vring *ring, const struct guest_memory *memory);
+
+/* vring_take() - the next available chain. VRING_BROKEN: see ring->broken; from then on for ever. */
+static inline enum vring_taken vring_take(struct vring *ring, struct vring_chain *chain)
+{
+	return ring->broken ? VRING_BROKEN : ring->layout->take(ring, chain);
+}
+
+/* vring_give() - give chain @id back: @written bytes from the first writable one on hold what they should.
+ * The driver sees it after vring_publish(). */
+static inline void vring_give(struct vring *ring, uint16_t id, uint32_t written)
+{
+	ring->layout->give(ring, id, written);
+}
+
+/* vring_publish() - show the driver all that was given back. Returns whether it wants to be called. */
+static inline bool vring_publish(struct vring *ring)
+{
+	return ring->layout->publish(ring);
+}
+
+/* vring_quiet() - ask the driver for no kicks: we look by ourselves. */
+static inline void vring_quiet(struct vring *ring)
+{
+	ring->layout->quiet(ring);
+}
+
+/* vring_listen() - ask for a kick at the next chain. Returns whether chains came before it could know: then take those
+ * first, it may not kick for them. */
+static inline bool vring_listen(struct vring *ring)
+{
+	return ring->layout->listen(ring);
+}
+
+/* vring_base() - what another device would have to be set up with to go on here. */
+static inline uint32_t vring_base(const struct vring *ring)
+{
+	return ring->layout->base(ring);
+}
+
+/* For layouts: an empty chain of that id; then its buffers in order. Returns false where the order is against the
+ * rules: a readable buffer after a writable one. */
+void vring_chain_begin(struct vring_chain *chain, uint16_t id);
+bool vring_chain_add(struct vring_chain *chain, const struct guest_memory *memory, uint64_t guest_address,
+	uint64_t length, bool writable);
