@@ -6,10 +6,10 @@ needs python3
 
 python()
 {
-	PYTHONPATH=$tests python3 - "$uri" "${pid_of[server]}"
+	DISK=$tmp/disk PYTHONPATH=$tests python3 - "$uri" "${pid_of[server]}"
 }
 
-plan 8
+plan 9
 truncate -s 64M "$tmp/disk"
 start_server --listen "unix:$tmp/nbd" --export "=$tmp/disk" --export "ro=$tmp/disk,readonly"
 uri=$(server_uris)
@@ -63,6 +63,23 @@ while left:
 assert client.reply() == (1, ENOSPC, b"")
 rss = int(open(f"/proc/{sys.argv[2]}/status").read().split("VmHWM:")[1].split()[0])
 assert rss < 256 << 10, rss
+END
+
+ok "a disk that fails is an error of that request alone" python <<'END'
+import os, sys
+from nbd_raw import *
+disk = os.environ["DISK"]
+plain, structured = Client(sys.argv[1]), Client(sys.argv[1], structured=True)
+os.truncate(disk, 1 << 20)
+for client in (plain, structured):
+    client.ask(READ, 1, 8 << 20, 65536)
+    assert client.reply(65536)[:2] == (1, EIO)
+    client.ask(FLUSH, 2)
+    assert client.reply() == (2, 0, b"")
+os.truncate(disk, 64 << 20)
+for client in (plain, structured):
+    client.ask(READ, 3, 8 << 20, 65536)
+    assert client.reply(65536) == (3, 0, bytes(65536))
 END
 
 ok "a request without its magic closes the connection" python <<'END'
