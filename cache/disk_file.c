@@ -303,6 +303,7 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 	file->tail_start = facts->size & (facts->direct_grid - 1)
 				   ? facts->size & ~(uint64_t)(facts->direct_grid - 1)
 				   : UINT64_MAX;
+	atomic_init(&file->lacks[SPACE_PUNCH], facts->cannot_zero_fast);
 	inline_gate_init(&file->gate, !facts->is_device && !manner->direct && !manner->readonly);
 	file->disk.facts = (struct disk_facts){
 		.size = facts->size,
