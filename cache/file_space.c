@@ -219,11 +219,11 @@ static void on_punched(struct uring_op *op, int result, unsigned flags)
 	(void)flags;
 	if (has_refused(file, SPACE_PUNCH, result)) {
 		if (file->is_device && !file->direct && result == -EOPNOTSUPP)
-			req->flags &=
-				~(unsigned)BLOCK_FAST_ZERO; /* the pages are gone: there is no way back */
+			req->flags &= ~(unsigned)BLOCK_FAST_ZERO; /* the trap */
 		status = zero_range(file, req);
-	} else if (result == 0)
+	} else if (result == 0) {
 		status = write_edges(file, req);
+	}
 	disk_finish(req, status);
 }
 
