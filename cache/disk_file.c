@@ -328,18 +328,20 @@ int disk_file_open(
 {
 	const struct complaint complaint = { .why = why, .size = why_size };
 	struct file *file = calloc(1, sizeof(*file));
+	char *own_path = strdup(path);
 	struct file_facts facts;
 	struct stat found;
 	int error;
 
-	if (!file)
+	if (!file || !own_path) {
+		free(file);
+		free(own_path);
 		return complain(&complaint, -ENOMEM, "%s: out of memory", path);
+	}
 	file->disk.ops = &file_ops;
 	file->fd = file->sync_fd = -1;
-	file->path = strdup(path);
-	error = file->path ? 0 : complain(&complaint, -ENOMEM, "%s: out of memory", path);
-	if (!error)
-		error = open_data(file, manner, &found, &facts, &complaint);
+	file->path = own_path;
+	error = open_data(file, manner, &found, &facts, &complaint);
 	if (!error) {
 		take_facts(file, manner, &facts);
 		error = open_sync(file, manner, &found, &complaint);
