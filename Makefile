@@ -76,7 +76,7 @@ $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLIENT_LIBS)
 
-$(B)/tests/%: $(B)/tests/tools/%.o $(B)/virtio.a $(B)/cache.a $(B)/conf.a
+$(B)/tests/%: $(B)/tests/tools/%.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)

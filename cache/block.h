@@ -11,8 +11,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "cache/range_lock.h"
 #include "cache/uring.h"
 #include "conf/mailbox.h"
+
+struct disk;
 
 enum block_op {
 	BLOCK_READ,
@@ -49,10 +52,18 @@ struct block_req {
 	struct uring *ring;
 
 	/* The part of the layer that holds the request now. */
+	struct disk *disk;  /* borrowed: the disk that works for it, which outlives its requests */
 	struct uring_op io; /* its operation in the ring */
 	struct {
 		struct block_req *next; /* in a queue of requests that wait for the same thing */
 		struct mail mail;	/* brings the request home to its thread */
 		int status;
 	} wait;
+
+	/* A claim on its bytes that a layer holds while those below it work. */
+	struct {
+		struct range range;
+		struct disk *disk; /* borrowed: the layer's own */
+		void (*done)(struct block_req *req, int status);
+	} hold;
 };

@@ -1,0 +1,125 @@
+/* cache/cache.c -- a cache mode: what its row of modes.def makes of each request, above a file. */
+#include "cache/cache.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/align.h"
+#include "cache/disk_file.h"
+#include "conf/container.h"
+#include "conf/log.h"
+
+static const struct mode {
+	const char *name;
+	bool bypass_page_cache, every_write_stable, obey_flush;
+} modes[CACHE_MODES] = {
+#define CACHE_MODE(name, bypass_page_cache, every_write_stable, obey_flush) \
+	[CACHE_##name] = { #name, bypass_page_cache, every_write_stable, obey_flush },
+#include "cache/modes.def"
+#undef CACHE_MODE
+};
+
+int cache_mode_named(const char *name)
+{
+	for (int mode = 0; mode < CACHE_MODES; mode++)
+		if (strcmp(modes[mode].name, name) == 0)
+			return mode;
+	return -EINVAL;
+}
+
+const char *cache_mode_name(enum cache_mode mode)
+{
+	return modes[mode].name;
+}
+
+struct cache {
+	struct disk disk;
+	struct disk *below;		 /* owned */
+	unsigned flags_added[BLOCK_OPS]; /* to every request of that kind */
+	unsigned flags_kept;
+	bool passes_flush;
+};
+
+static int cache_submit(struct disk *disk, struct block_req *req)
+{
+	struct cache *cache = container_of(disk, struct cache, disk);
+
+	if (req->op == BLOCK_FLUSH && !cache->passes_flush)
+		return 0;
+	req->flags = (req->flags & cache->flags_kept) | cache->flags_added[req->op];
+	return disk_submit(cache->below, req);
+}
+
+static void cache_free(struct disk *disk)
+{
+	struct cache *cache = container_of(disk, struct cache, disk);
+
+	disk_free(cache->below);
+	free(cache);
+}
+
+static void take_mode(struct cache *cache, const struct mode *mode)
+{
+	static const struct disk_ops ops = { .submit = cache_submit, .free = cache_free };
+
+	cache->disk.ops = &ops;
+	cache->disk.facts = cache->below->facts;
+	cache->flags_kept = mode->obey_flush ? ~0u : ~(unsigned)BLOCK_FUA;
+	cache->passes_flush = mode->obey_flush && !mode->every_write_stable;
+	if (mode->every_write_stable) {
+		cache->flags_added[BLOCK_WRITE] = BLOCK_FUA;
+		cache->flags_added[BLOCK_TRIM] = BLOCK_FUA;
+		cache->flags_added[BLOCK_ZERO] = BLOCK_FUA;
+		cache->disk.facts.volatile_cache = false;
+	}
+}
+
+/* The file, and above it what makes any extent possible where the file wants blocks. */
+static int open_below(const char *path, const struct mode *mode, bool readonly, struct disk **out, char *why,
+	size_t why_size)
+{
+	const struct file_manner manner = {
+		.direct = mode->bypass_page_cache,
+		.readonly = readonly,
+		.share_fua = mode->every_write_stable,
+	};
+	struct disk *file;
+	int error = disk_file_open(path, &manner, &file, why, why_size);
+
+	if (error)
+		return error;
+	if (file->facts.block_size_min == 1) {
+		*out = file;
+		return 0;
+	}
+	error = align_open(file, disk_file_memory_grid(file), out);
+	if (error) {
+		snprintf(why, why_size, "%s: %s", path, strerror(-error));
+		disk_free(file);
+	}
+	return error;
+}
+
+int cache_open(
+	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	int error;
+
+	if (!cache) {
+		snprintf(why, why_size, "%s: %s", path, strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	error = open_below(path, &modes[mode], readonly, &cache->below, why, why_size);
+	if (error) {
+		free(cache);
+		return error;
+	}
+	take_mode(cache, &modes[mode]);
+	if (!modes[mode].obey_flush && !readonly)
+		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, path);
+	*out = &cache->disk;
+	return 0;
+}

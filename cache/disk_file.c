@@ -1,0 +1,358 @@
+/* cache/disk_file.c -- reads, writes and flushes of a file; its opening and closing.
+ *
+ * The stage of a request in the ring is its io.done: on_moved, or on_moved_shared for a FUA write that ends in the
+ * group's fdatasync.
+ */
+#include "cache/disk_file.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/file.h"
+#include "cache/file_facts.h"
+#include "cache/iov.h"
+#include "conf/container.h"
+
+static void on_moved(struct uring_op *op, int result, unsigned flags);
+static void on_moved_shared(struct uring_op *op, int result, unsigned flags);
+
+struct file *file_of(struct disk *disk)
+{
+	return container_of(disk, struct file, disk);
+}
+
+int file_fd_for(const struct file *file, uint64_t offset)
+{
+	return offset < file->tail_start ? file->fd : file->sync_fd;
+}
+
+static void prep_move(struct io_uring_sqe *sqe, int fd, const struct block_req *req)
+{
+	const struct iovec *iov = req->iov;
+
+	if (req->op == BLOCK_READ && req->iov_count == 1)
+		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned)iov->iov_len, req->offset);
+	else if (req->op == BLOCK_READ)
+		io_uring_prep_readv(sqe, fd, iov, req->iov_count, req->offset);
+	else if (req->iov_count == 1)
+		io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned)iov->iov_len, req->offset);
+	else
+		io_uring_prep_writev(sqe, fd, iov, req->iov_count, req->offset);
+}
+
+static void queue_move(struct file *file, struct block_req *req)
+{
+	struct io_uring_sqe *sqe = uring_sqe(req->ring, &req->io);
+
+	prep_move(sqe, file_fd_for(file, req->offset), req);
+	if ((req->flags & BLOCK_FUA) && req->op == BLOCK_WRITE && req->io.done == on_moved) {
+		sqe->rw_flags = RWF_DSYNC;
+		/* Some filesystems sync a buffered RWF_DSYNC write in the submission itself, which would block us. */
+		if (!file->direct)
+			sqe->flags |= IOSQE_ASYNC;
+	}
+}
+
+static int start_move(
+	struct file *file, struct block_req *req, void (*done)(struct uring_op *, int, unsigned))
+{
+	req->disk = &file->disk;
+	req->io.done = done;
+	queue_move(file, req);
+	return DISK_PENDING;
+}
+
+/* Takes in a result of the ring. Returns DISK_PENDING: the rest is on its way; else the final status. */
+static int moved(struct file *file, struct block_req *req, int result)
+{
+	if (result < 0)
+		return result;
+	if ((uint64_t)result >= req->length)
+		return 0;
+	if (result == 0)
+		return -EIO; /* somebody has cut the file */
+	iov_skip(req, (size_t)result);
+	req->offset += (uint64_t)result;
+	req->length -= (uint64_t)result;
+	queue_move(file, req);
+	return DISK_PENDING;
+}
+
+static bool counts_as_fua(const struct file *file, const struct block_req *req)
+{
+	return file->share_fua && (req->flags & BLOCK_FUA) && req->op == BLOCK_WRITE;
+}
+
+static void on_moved(struct uring_op *op, int result, unsigned flags)
+{
+	struct block_req *req = container_of(op, struct block_req, io);
+	struct file *file = file_of(req->disk);
+	int status = moved(file, req, result);
+
+	(void)flags;
+	if (status == DISK_PENDING)
+		return;
+	if (counts_as_fua(file, req))
+		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
+	req->done(req, status);
+}
+
+/* The data of a FUA write is in the page cache, or the disk's: it needs a sync that starts now or later. */
+static int end_shared(struct file *file, struct block_req *req, int status)
+{
+	if (counts_as_fua(file, req))
+		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
+	return status < 0 ? status : flush_submit(&file->flush, req);
+}
+
+static void on_moved_shared(struct uring_op *op, int result, unsigned flags)
+{
+	struct block_req *req = container_of(op, struct block_req, io);
+	struct file *file = file_of(req->disk);
+	int status = moved(file, req, result);
+
+	(void)flags;
+	if (status != DISK_PENDING)
+		status = end_shared(file, req, status);
+	disk_finish(req, status);
+}
+
+/* Writes @req now if that is the cheaper way. Returns DISK_PENDING: (the rest of) it still has to go through the ring;
+ * else as disk_submit(). */
+static int write_now(struct file *file, struct block_req *req)
+{
+	int wrote = inline_write(&file->gate, file->fd, req);
+
+	if (wrote < 0)
+		return wrote;
+	if ((uint64_t)wrote == req->length)
+		return 0;
+	iov_skip(req, (size_t)wrote);
+	req->offset += (uint64_t)wrote;
+	req->length -= (uint64_t)wrote;
+	return DISK_PENDING;
+}
+
+static int file_write_shared(struct file *file, struct block_req *req)
+{
+	int status = write_now(file, req);
+
+	return status == DISK_PENDING ? start_move(file, req, on_moved_shared)
+				      : end_shared(file, req, status);
+}
+
+/* Alone, RWF_DSYNC makes this write stable and nothing else. With others in flight one sync for all is cheaper: the
+ * kernel makes buffered RWF_DSYNC writes of a file one after the other. */
+static int file_write_fua(struct file *file, struct block_req *req)
+{
+	bool shares = req->offset >= file->tail_start; /* never RWF_DSYNC on the sync's description */
+
+	if (file->share_fua)
+		shares |= atomic_fetch_add_explicit(&file->fua_writes, 1, memory_order_relaxed) > 0 ||
+			  flush_is_busy(&file->flush);
+	return shares ? file_write_shared(file, req) : start_move(file, req, on_moved);
+}
+
+static int file_write(struct file *file, struct block_req *req)
+{
+	int status;
+
+	if (req->flags & BLOCK_FUA)
+		return file_write_fua(file, req);
+	status = write_now(file, req);
+	return status == DISK_PENDING ? start_move(file, req, on_moved) : status;
+}
+
+static int file_read(struct file *file, struct block_req *req)
+{
+	return start_move(file, req, on_moved);
+}
+
+static int file_flush(struct file *file, struct block_req *req)
+{
+	return file->disk.facts.readonly ? 0 : flush_submit(&file->flush, req);
+}
+
+static int file_submit(struct disk *disk, struct block_req *req)
+{
+	static int (*const submit[BLOCK_OPS])(struct file * file, struct block_req * req) = {
+		[BLOCK_READ] = file_read,
+		[BLOCK_WRITE] = file_write,
+		[BLOCK_FLUSH] = file_flush,
+		[BLOCK_TRIM] = file_trim,
+		[BLOCK_ZERO] = file_zero,
+		[BLOCK_CACHE] = file_cache,
+	};
+
+	return submit[req->op](file_of(disk), req);
+}
+
+static void file_close(struct file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->sync_fd >= 0)
+		close(file->sync_fd);
+	free(file->path);
+	free(file);
+}
+
+static void file_free(struct disk *disk)
+{
+	struct file *file = file_of(disk);
+
+	assert(atomic_load_explicit(&file->fua_writes, memory_order_relaxed) == 0);
+	flush_fini(&file->flush);
+	file_close(file);
+}
+
+static const struct disk_ops file_ops = { .submit = file_submit, .free = file_free };
+
+/* What went wrong while opening, for an operator. */
+struct complaint {
+	char *why;
+	size_t size;
+};
+
+__attribute__((format(printf, 3, 4))) static int complain(
+	const struct complaint *complaint, int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(complaint->why, complaint->size, format, args);
+	va_end(args);
+	return error;
+}
+
+static bool is_openable(const struct stat *stat)
+{
+	return S_ISREG(stat->st_mode) || S_ISBLK(stat->st_mode);
+}
+
+/* Returns a descriptor, and its stat; or -errno. */
+static int open_description(
+	const char *path, bool direct, bool readonly, struct stat *found, const struct complaint *complaint)
+{
+	int fd, error;
+
+	/* Before open(2), which would wait for the other end of a FIFO, or rewind a tape. */
+	if (stat(path, found) < 0) {
+		error = -errno;
+		return complain(complaint, error, "%s: stat: %s", path, strerror(-error));
+	}
+	if (!is_openable(found))
+		return complain(complaint, -EINVAL, "%s: neither a regular file nor a block device", path);
+	fd = open(path, (readonly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0) {
+		error = -errno;
+		return complain(complaint, error, "%s: open%s: %s%s", path, direct ? " with O_DIRECT" : "",
+			strerror(-error),
+			direct && error == -EINVAL ? " (its filesystem cannot bypass the page cache)" : "");
+	}
+	if (fstat(fd, found) < 0 || !is_openable(found)) {
+		close(fd);
+		return complain(complaint, -EINVAL, "%s: fstat: changed while it was opened", path);
+	}
+	return fd;
+}
+
+static int open_data(struct file *file, const struct file_manner *manner, struct stat *found,
+	struct file_facts *facts, const struct complaint *complaint)
+{
+	const char *step = "";
+	int error;
+
+	file->fd = open_description(file->path, manner->direct, manner->readonly, found, complaint);
+	if (file->fd < 0)
+		return file->fd;
+	error = file_facts_get(file->fd, found, manner->direct, facts, &step);
+	if (error)
+		return complain(complaint, error, "%s: %s: %s", file->path, step, strerror(-error));
+	return 0;
+}
+
+static int open_sync(struct file *file, const struct file_manner *manner, const struct stat *data,
+	const struct complaint *complaint)
+{
+	bool direct = manner->direct && file->tail_start == UINT64_MAX;
+	struct stat found;
+
+	file->sync_fd = open_description(file->path, direct, manner->readonly, &found, complaint);
+	if (file->sync_fd < 0)
+		return file->sync_fd;
+	if (found.st_dev != data->st_dev || found.st_ino != data->st_ino || found.st_rdev != data->st_rdev)
+		return complain(
+			complaint, -EBUSY, "%s: replaced by another file while it was opened", file->path);
+	return 0;
+}
+
+static void take_facts(struct file *file, const struct file_manner *manner, const struct file_facts *facts)
+{
+	file->is_device = facts->is_device;
+	file->direct = manner->direct;
+	file->share_fua = manner->share_fua;
+	file->sector = facts->sector;
+	file->memory_grid = facts->direct_memory;
+	file->tail_start = facts->size & (facts->direct_grid - 1)
+				   ? facts->size & ~(uint64_t)(facts->direct_grid - 1)
+				   : UINT64_MAX;
+	inline_gate_init(&file->gate, !facts->is_device && !manner->direct && !manner->readonly);
+	file->disk.facts = (struct disk_facts){
+		.size = facts->size,
+		.block_size_min = facts->direct_grid,
+		.block_size_preferred = facts->preferred_block,
+		.data_max = BLOCK_DATA_MAX,
+		.readonly = manner->readonly,
+		.volatile_cache = !manner->readonly,
+		.can_flush = true,
+		.can_fua = true,
+		.can_trim = true,
+		.can_zero = true,
+		.can_fast_zero = true,
+		.can_cache = true,
+		.can_multi_conn = true,
+		.rotational = facts->rotational,
+	};
+}
+
+int disk_file_open(
+	const char *path, const struct file_manner *manner, struct disk **out, char *why, size_t why_size)
+{
+	const struct complaint complaint = { .why = why, .size = why_size };
+	struct file *file = calloc(1, sizeof(*file));
+	struct file_facts facts;
+	struct stat found;
+	int error;
+
+	if (!file)
+		return complain(&complaint, -ENOMEM, "%s: out of memory", path);
+	file->disk.ops = &file_ops;
+	file->fd = file->sync_fd = -1;
+	file->path = strdup(path);
+	error = file->path ? 0 : complain(&complaint, -ENOMEM, "%s: out of memory", path);
+	if (!error)
+		error = open_data(file, manner, &found, &facts, &complaint);
+	if (!error) {
+		take_facts(file, manner, &facts);
+		error = open_sync(file, manner, &found, &complaint);
+	}
+	if (error) {
+		file_close(file);
+		return error;
+	}
+	flush_init(&file->flush, file->sync_fd, file->path);
+	*out = &file->disk;
+	return 0;
+}
+
+uint32_t disk_file_memory_grid(const struct disk *disk)
+{
+	return container_of(disk, const struct file, disk)->memory_grid;
+}

@@ -1,0 +1,35 @@
+/* cache/disk_file.h -- the disk at the bottom: a regular file or a block device.
+ *
+ * Reads and writes are one operation each in the submitting thread's ring; a write may be made at once instead
+ * (cache/inline_write.h). Bytes that the file turns out not to have, because somebody cut it, read as -EIO.
+ *
+ * Two open file descriptions: data goes through one, fdatasync through the other, on which no RWF_DSYNC write is ever
+ * made. The kernel reports a lost page once to each description, and to whoever syncs first: were there only one, a
+ * FUA write that fails would take away the error that the next flush owes to an earlier, completed write of that page.
+ *
+ * Its block_size_min is the grid of O_DIRECT, 1 without. With O_DIRECT, data must also be on the memory grid, and if
+ * the file ends with a part of a block (its tail), a read or write lies before the tail or inside it, where it may have
+ * any extent: O_DIRECT could write it only by making the file longer. The tail goes through the page cache, by way of
+ * the sync's description, which then is opened without O_DIRECT. Who writes the tail must exclude other writes
+ * meanwhile as cache/align.c says; the kernel keeps the page cache and O_DIRECT coherent only one after the other.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cache/disk.h"
+
+struct file_manner {
+	bool direct;   /* O_DIRECT */
+	bool readonly; /* opened so; a flush has nothing to do */
+	bool share_fua; /* FUA writes that are in flight together end in one fdatasync: right where there are few other
+			   dirty pages; else each is made stable alone */
+};
+
+/* disk_file_open() - returns 0 and a disk in @out, or -errno and a line in @why, as cache_open(). */
+int disk_file_open(
+	const char *path, const struct file_manner *manner, struct disk **out, char *why, size_t why_size);
+
+/* What addresses of data must be multiples of; a power of two. */
+uint32_t disk_file_memory_grid(const struct disk *disk);

@@ -1,0 +1,36 @@
+/* cache/file.h -- the inside of a file's disk, for disk_file.c and file_space.c alone. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "cache/disk.h"
+#include "cache/flush.h"
+#include "cache/inline_write.h"
+
+/* Ways to zero bytes without writing them, cheapest first. */
+enum space_way { SPACE_PUNCH, SPACE_ZERO, SPACE_WAYS };
+
+struct file {
+	struct disk disk;
+	char *path;	     /* owned */
+	int fd;		     /* owned: data */
+	int sync_fd;	     /* owned: fdatasync, and the tail's data */
+	uint64_t tail_start; /* data from here on goes through sync_fd; UINT64_MAX: none does */
+	uint32_t sector;     /* what fallocate(2) must be a multiple of */
+	uint32_t memory_grid;
+	bool is_device, direct, share_fua;
+	struct flush flush;
+	struct inline_gate gate;
+	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */
+	atomic_bool lacks[SPACE_WAYS]; /* shared: the kernel has refused that way once */
+};
+
+struct file *file_of(struct disk *disk);
+
+/* The description for data at @offset. */
+int file_fd_for(const struct file *file, uint64_t offset);
+
+/* Carry out a trim, zero or cache request; as disk_submit(). */
+int file_trim(struct file *file, struct block_req *req);
+int file_zero(struct file *file, struct block_req *req);
+int file_cache(struct file *file, struct block_req *req);

@@ -1,0 +1,26 @@
+/* cache/file_facts.h -- what the kernel says of an open regular file or block device. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* A file or device that wants a coarser grid is refused. */
+#define FILE_GRID_MAX (64u << 10)
+
+struct file_facts {
+	uint64_t size; /* bytes */
+	bool is_device;
+	bool rotational; /* false where nobody knows */
+	uint32_t
+		sector; /* a device's logical block: what fallocate(2) on it must be a multiple of; a file's is 1 */
+	uint32_t
+		direct_grid; /* O_DIRECT: offsets and lengths must be multiples; a power of two, up to FILE_GRID_MAX */
+	uint32_t direct_memory;	  /* O_DIRECT: addresses must be multiples; likewise */
+	uint32_t preferred_block; /* a power of two, 4096 .. 32 MiB */
+};
+
+/* @fd: open for reading; with O_DIRECT if @direct, else direct_grid and direct_memory are 1. @stat: its fstat(2).
+ * Returns 0, or -errno and in @step what failed, for an operator: of the device's ioctls; -EINVAL: @direct, and the filesystem cannot. */
+int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_facts *facts, const char **step);

@@ -1,0 +1,297 @@
+/* client/bridge.c -- queue threads, their connections, and the device on top.
+ *
+ * B1  A thread's loop, links and disk are used by the main thread until pthread_create() and after pthread_join(), and
+ *     in between by that thread alone.
+ * B2  Nothing of a thread ends before the device says that none of its requests is left.
+ */
+#include "client/bridge.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/stripe.h"
+#include "client/uri.h"
+#include "conf/container.h"
+#include "conf/log.h"
+#include "virtio/vhost_user.h"
+
+struct bridge_thread {
+	struct loop loop;
+	pthread_t id;
+	struct mail stop;		      /* makes the loop end */
+	struct disk *disk;		      /* owned: the stripe, once all links are there */
+	struct link *links[STRIPE_LINKS_MAX]; /* owned until the stripe takes them */
+	unsigned link_count;
+};
+
+struct bridge {
+	const struct bridge_config *config; /* borrowed: outlives us, see bridge_config */
+	char name[URI_SHOWN_SIZE];
+	struct disk_facts facts;
+	unsigned connections; /* of each thread */
+	struct bridge_thread threads[BRIDGE_THREADS_MAX];
+	unsigned thread_count; /* loops that were made */
+	struct vhost_user *vhost;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+/* -- connecting --------------------------------------------------------------------------------------------------- */
+
+struct dial {
+	struct link_watch watch;
+	struct loop *loop;
+	bool failed;
+	char *why; /* borrowed: bridge_new()'s caller's */
+};
+
+static void on_dialled(struct link_watch *watch, struct link *link, const char *why)
+{
+	struct dial *dial = container_of(watch, struct dial, watch);
+
+	(void)link;
+	if (why) {
+		dial->failed = true;
+		snprintf(dial->why, BRIDGE_WHY_SIZE, "%s", why);
+	}
+	loop_stop(dial->loop);
+}
+
+static int out_of_memory(char why[BRIDGE_WHY_SIZE])
+{
+	snprintf(why, BRIDGE_WHY_SIZE, "out of memory");
+	return -1;
+}
+
+/* One more connection for @thread; its loop runs here until it is made. @promised: NULL for the first of all. */
+static int dial(struct bridge *bridge, struct bridge_thread *thread, const struct disk_facts *promised,
+	char why[BRIDGE_WHY_SIZE])
+{
+	struct dial dial = { .watch.dialled = on_dialled, .loop = &thread->loop, .why = why };
+	struct link_config config = {
+		.loop = &thread->loop,
+		.uri = bridge->config->uri,
+		.name = bridge->name,
+		.readonly = bridge->config->readonly,
+		.watch = &dial.watch,
+		.promised = promised,
+	};
+	struct link *link;
+
+	if (link_new(&config, &link))
+		return out_of_memory(why);
+	thread->links[thread->link_count++] = link;
+	loop_run(&thread->loop);
+	return dial.failed ? -1 : 0;
+}
+
+static int add_thread(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
+{
+	int error = loop_init(&bridge->threads[bridge->thread_count].loop, false);
+
+	if (error) {
+		snprintf(why, BRIDGE_WHY_SIZE, "event loop: %s", strerror(-error));
+		return -1;
+	}
+	bridge->thread_count++;
+	return 0;
+}
+
+static unsigned cpu_count(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (unsigned)CPU_COUNT(&cpus);
+}
+
+static unsigned min(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* How many threads and connections the export and the configuration allow. */
+static unsigned choose_threads(struct bridge *bridge)
+{
+	const struct bridge_config *config = bridge->config;
+	unsigned threads = min(min(config->num_queues, cpu_count()), BRIDGE_THREADS_MAX);
+
+	bridge->connections = config->connections;
+	if (bridge->facts.can_multi_conn || threads * config->connections == 1)
+		return threads;
+	log_info("%s: the server does not promise that several connections see the same data: one connection "
+		 "and one thread serve all queues",
+		bridge->name);
+	bridge->connections = 1;
+	return 1;
+}
+
+static int connect_first(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
+{
+	struct bridge_thread *thread = &bridge->threads[0];
+	char text[BRIDGE_WHY_SIZE];
+
+	if (add_thread(bridge, why) || dial(bridge, thread, NULL, why))
+		return -1;
+	bridge->facts = link_disk(thread->links[0])->facts;
+	log_info("%s: %s", bridge->name, offer_text(link_offer(thread->links[0]), text, sizeof(text)));
+	return 0;
+}
+
+static int connect_others(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
+{
+	unsigned threads = choose_threads(bridge);
+
+	while (bridge->thread_count < threads)
+		if (add_thread(bridge, why))
+			return -1;
+	for (unsigned i = 1; i < threads * bridge->connections; i++) {
+		char reason[BRIDGE_WHY_SIZE];
+
+		if (dial(bridge, &bridge->threads[i % threads], &bridge->facts, reason) == 0)
+			continue;
+		snprintf(why, BRIDGE_WHY_SIZE,
+			"connection %u of %u: %.300s (if the server admits fewer: --num-queues=1 "
+			"--connections=1)",
+			i + 1, threads * bridge->connections, reason);
+		return -1;
+	}
+	return 0;
+}
+
+static int make_disks(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
+{
+	for (unsigned i = 0; i < bridge->thread_count; i++) {
+		struct bridge_thread *thread = &bridge->threads[i];
+
+		if (stripe_new(thread->links, thread->link_count, &bridge->facts, &thread->disk))
+			return out_of_memory(why);
+		thread->link_count = 0;
+	}
+	return 0;
+}
+
+int bridge_new(const struct bridge_config *config, struct bridge **out, char why[BRIDGE_WHY_SIZE])
+{
+	struct bridge *bridge = calloc(1, sizeof(*bridge));
+	char reason[BRIDGE_WHY_SIZE - URI_SHOWN_SIZE - 2];
+
+	if (!bridge)
+		return out_of_memory(why);
+	bridge->config = config;
+	uri_shown(config->uri, bridge->name);
+	if (connect_first(bridge, why) || connect_others(bridge, why) || make_disks(bridge, why)) {
+		snprintf(reason, sizeof(reason), "%s", why);
+		snprintf(why, BRIDGE_WHY_SIZE, "%s: %s", bridge->name, reason);
+		bridge_free(bridge);
+		return -1;
+	}
+	*out = bridge;
+	return 0;
+}
+
+static void free_thread(struct bridge_thread *thread)
+{
+	for (unsigned i = 0; i < thread->link_count; i++)
+		link_free(thread->links[i]);
+	disk_free(thread->disk);
+	loop_fini(&thread->loop);
+}
+
+void bridge_free(struct bridge *bridge)
+{
+	for (unsigned i = 0; i < bridge->thread_count; i++)
+		free_thread(&bridge->threads[i]);
+	free(bridge);
+}
+
+/* -- threads ------------------------------------------------------------------------------------------------------ */
+
+static void *run_thread(void *arg)
+{
+	loop_run(&((struct bridge_thread *)arg)->loop);
+	return NULL;
+}
+
+static void read_stop(struct mail *mail)
+{
+	loop_stop(&container_of(mail, struct bridge_thread, stop)->loop);
+}
+
+static void stop_threads(struct bridge *bridge, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		bridge->threads[i].stop.read = read_stop;
+		loop_post(&bridge->threads[i].loop, &bridge->threads[i].stop);
+	}
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(bridge->threads[i].id, NULL);
+}
+
+/* Signals are the main thread's. */
+static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
+{
+	sigset_t all, before;
+	unsigned count = 0;
+	int error = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (count < bridge->thread_count && !error) {
+		struct bridge_thread *thread = &bridge->threads[count];
+
+		error = pthread_create(&thread->id, NULL, run_thread, thread);
+		if (!error)
+			count++;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!error)
+		return 0;
+	stop_threads(bridge, count);
+	snprintf(why, BRIDGE_WHY_SIZE, "thread: %s", strerror(error));
+	return -1;
+}
+
+int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
+{
+	struct virtio_blk_config config = {
+		.facts = bridge->facts,
+		.num_queues = bridge->config->num_queues,
+		.readonly = bridge->config->readonly,
+		.serial = bridge->config->serial,
+	};
+	struct queue_thread queues[BRIDGE_THREADS_MAX];
+	int error;
+
+	for (unsigned i = 0; i < bridge->thread_count; i++)
+		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
+	if (start_threads(bridge, why))
+		return -1;
+	error = vhost_user_new(main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
+	if (!error)
+		return 0;
+	stop_threads(bridge, bridge->thread_count);
+	snprintf(why, BRIDGE_WHY_SIZE, "%s: cannot be offered as a device: %s", bridge->name,
+		strerror(-error));
+	return -1;
+}
+
+static void on_vhost_stopped(void *arg)
+{
+	struct bridge *bridge = arg;
+	void (*stopped)(void *) = bridge->stopped;
+	void *stopped_arg = bridge->stopped_arg;
+
+	stop_threads(bridge, bridge->thread_count);
+	bridge_free(bridge);
+	stopped(stopped_arg);
+}
+
+void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg)
+{
+	bridge->stopped = stopped;
+	bridge->stopped_arg = arg;
+	vhost_user_stop(bridge->vhost, on_vhost_stopped, bridge);
+}

@@ -1,0 +1,48 @@
+/* client/bridge.h -- a vhost-user-blk device whose disk is an NBD export.
+ *
+ * A queue thread is a loop with its own connections; virtqueue i lives on thread i modulo the number of threads. Where
+ * the export does not promise NBD_FLAG_CAN_MULTI_CONN, one thread with one connection serves every queue: only then
+ * does a flush cover all writes.
+ *
+ * Life: bridge_new(), bridge_serve(), bridge_stop(); all on the main thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf/loop.h"
+
+/* Threads, however many queues: each has a connection (and a server's memory for it), and four of them move more than
+ * a usual network carries. */
+#define BRIDGE_THREADS_MAX 4u
+
+/* Room for the longest reason below. */
+#define BRIDGE_WHY_SIZE 512
+
+struct bridge_config {
+	const char *uri;      /* borrowed: outlives the bridge; whatever libnbd takes */
+	unsigned num_queues;  /* 1 .. VIRTIO_BLK_QUEUES_MAX */
+	unsigned connections; /* of each thread, 1 .. STRIPE_LINKS_MAX */
+	const char *serial;   /* borrowed: outlives the bridge; NULL: none */
+	bool readonly;
+};
+
+struct bridge;
+
+/* bridge_new() - connect to the server, as often as the configuration and the export want.
+ * Blocks until all connections are there or one failed (LINK_DIAL_MS each at most). Logs what the export is.
+ * Returns 0; or -1 and the reason in @why: it names the URI. */
+int bridge_new(const struct bridge_config *config, struct bridge **out, char why[BRIDGE_WHY_SIZE]);
+
+/* bridge_serve() - start the threads, and serve VMMs that connect to @listen_fd, which is taken.
+ * @main: borrowed: runs from now on until the bridge has stopped.
+ * Returns 0; or -1 with the reason in @why, and the bridge is as after bridge_new(). */
+int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE]);
+
+/* bridge_stop() - take no more requests, let those in flight end, part with VMM and server; then @stopped runs on the
+ * main loop and the bridge is freed. It takes as long as the server takes to answer: the caller has to limit it. */
+void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg);
+
+/* bridge_free() - of one that does not serve. */
+void bridge_free(struct bridge *bridge);

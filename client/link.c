@@ -1,0 +1,585 @@
+/* client/link.c -- libnbd on a libev loop, and everything that must not reach the guest when a server goes away.
+ *
+ * L1  A request that was submitted is in exactly one place until done(): waiting (a block request), or as a command in
+ *     unsent, sent or answered.
+ * L2  sent holds what libnbd has; it is empty in DOWN and DIALLING, so no dead connection can write to guest memory.
+ * L3  libnbd's callbacks only move commands to answered, or mark the link doomed: they may run inside any call of ours
+ *     into libnbd, even inside the one that hands over a command.
+ * L4  done() runs only from on_socket() and on_timer(), so never inside disk_submit().
+ * L5  Commands go out from on_prepare(), once a turn of the loop, and after answers: so that a batch leaves together.
+ * L6  Only link_handle() writes link->state.
+ */
+#include "client/link.h"
+
+#include <assert.h>
+#include <libnbd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "client/command_list.h"
+#include "client/link_state.h"
+#include "client/nbd_error.h"
+#include "conf/container.h"
+#include "conf/log.h"
+
+/* Replies taken before other watchers of the loop have their turn. */
+#define LINK_REPLIES_PER_TURN 64u
+
+/* Probes to an idle peer; unanswered until LINK_SILENCE_MS is over, they end the connection. */
+#define LINK_PROBE_S 5
+
+#define LINK_NAME_SIZE 300
+
+struct link {
+	struct disk disk;
+	struct loop *loop;	  /* borrowed: see link_config */
+	const char *uri;	  /* borrowed: see link_config */
+	struct link_watch *watch; /* borrowed: see link_config; NULL once the first dial succeeded */
+	char name[LINK_NAME_SIZE];
+	bool readonly;
+
+	enum link_state state;
+	struct nbd_handle *nbd; /* owned: not NULL but in DOWN */
+	bool doomed;		/* the connection is lost; on_timer or on_socket takes it to DOWN */
+	bool has_promised;	/* disk.facts is valid */
+	bool has_offer;		/* offer is valid */
+	bool proved;		/* this connection has answered a command */
+	struct offer offer;
+	unsigned backoff_ms; /* before the next dial */
+	ev_tstamp lost_at; /* loop time of the latest loss of a connection that worked; 0: none since READY */
+	char why[OFFER_WHY_SIZE];  /* why this dial or connection failed */
+	char told[OFFER_WHY_SIZE]; /* what was logged last about it: not every dial says the same again */
+
+	ev_io on_socket;
+	ev_timer on_timer; /* DOWN: the next dial; DIALLING: the deadline; else at once, to look after L4 */
+	ev_prepare on_prepare;
+
+	struct block_req *waiting, **last_waiting;
+	struct command_list unsent, sent, answered, idle;
+	unsigned load;
+	struct bounce_pool bounce;
+	struct command commands[LINK_COMMANDS_MAX];
+};
+
+static void link_handle(struct link *link, enum link_event event);
+
+static struct link *link_of(struct disk *disk)
+{
+	return container_of(disk, struct link, disk);
+}
+
+/* -- requests ----------------------------------------------------------------------------------------------------- */
+
+static struct command_limits limits_of(const struct link *link)
+{
+	return (struct command_limits){ link->offer.command_data_max, link->offer.native_fua };
+}
+
+/* The first reason that says something is kept; NULL: none is known yet. libnbd closes the socket of a handle that dies
+ * on its own, and libev must not be asked to watch it then. */
+static void doom(struct link *link, const char *why)
+{
+	if (!link->doomed)
+		link->why[0] = '\0';
+	link->doomed = true;
+	ev_io_stop(link->loop->ev, &link->on_socket);
+	if (why && !link->why[0])
+		snprintf(link->why, sizeof(link->why), "%s", why);
+}
+
+static void doom_by_libnbd(struct link *link)
+{
+	char why[OFFER_WHY_SIZE];
+
+	doom(link, libnbd_why(link->uri, why, sizeof(why)));
+}
+
+static void wake_timer(struct link *link, double seconds)
+{
+	ev_timer_stop(link->loop->ev, &link->on_timer);
+	ev_timer_set(&link->on_timer, seconds, 0.);
+	ev_timer_start(link->loop->ev, &link->on_timer);
+}
+
+/* libnbd's callback: see L3. */
+static int on_reply(void *user_data, int *error)
+{
+	struct command *command = command_of(user_data);
+	struct link *link = command->owner;
+
+	if (libnbd_lost_it(*error)) {
+		doom(link, *error == ESHUTDOWN ? "the server is shutting down" : NULL);
+		return 1;
+	}
+	command_list_remove(&link->sent, command);
+	command->status = errno_of_libnbd(*error);
+	command_list_append(&link->answered, command);
+	link->proved = true;
+	return 1;
+}
+
+/* The next command to send in this state; in REPLAYING only what was in flight before. */
+static struct command *next_unsent(struct link *link)
+{
+	struct block_req *req = link->waiting;
+	struct command *command;
+
+	if (link->unsent.first || link->state != LINK_READY || !req)
+		return link->unsent.first;
+	command = command_list_take(&link->idle);
+	if (!command)
+		return NULL;
+	link->waiting = req->wait.next;
+	if (!link->waiting)
+		link->last_waiting = &link->waiting;
+	command_start(command, req);
+	command_list_append(&link->unsent, command);
+	return command;
+}
+
+/* Returns false where nothing more can be sent now. */
+static bool send_one(struct link *link)
+{
+	struct command_limits limits = limits_of(link);
+	struct command *command = link->doomed ? NULL : next_unsent(link);
+
+	if (!command || !command_prepare(command, &limits, &link->bounce))
+		return false;
+	command_list_remove(&link->unsent, command);
+	command_list_append(&link->sent, command);
+	if (command_issue(command, link->nbd, &limits,
+		    (nbd_completion_callback){ .callback = on_reply, .user_data = command }))
+		doom_by_libnbd(link);
+	return true;
+}
+
+static void send_unsent(struct link *link)
+{
+	while (send_one(link))
+		;
+}
+
+/* Runs done(), which may submit: nothing of @command is used after it. */
+static void end_request(struct link *link, struct command *command)
+{
+	struct block_req *req = command->req;
+	int status = command->status;
+
+	command_list_append(&link->idle, command);
+	link->load--;
+	req->done(req, status);
+}
+
+static void handle_answers(struct link *link)
+{
+	struct command_limits limits = limits_of(link);
+	struct command *command;
+
+	while ((command = command_list_take(&link->answered))) {
+		if (command_advance(command, &limits, &link->bounce))
+			command_list_prepend(&link->unsent, command);
+		else
+			end_request(link, command);
+	}
+}
+
+static int link_submit(struct disk *disk, struct block_req *req)
+{
+	struct link *link = link_of(disk);
+
+	loop_assert_mine(link->loop);
+	req->wait.next = NULL;
+	*link->last_waiting = req;
+	link->last_waiting = &req->wait.next;
+	link->load++;
+	return DISK_PENDING;
+}
+
+/* -- the connection ----------------------------------------------------------------------------------------------- */
+
+static int events_of(unsigned direction)
+{
+	return (direction & LIBNBD_AIO_DIRECTION_READ ? EV_READ : 0) |
+	       (direction & LIBNBD_AIO_DIRECTION_WRITE ? EV_WRITE : 0);
+}
+
+/* Have the loop watch what libnbd waits for. While dialling, libnbd may have closed a socket and opened another of the
+ * same number, so the watcher is set anew each time. */
+static void watch_socket(struct link *link)
+{
+	int events = events_of(nbd_aio_get_direction(link->nbd));
+	int fd;
+
+	if (link->state != LINK_DIALLING && ev_is_active(&link->on_socket) &&
+		events == (link->on_socket.events & (EV_READ | EV_WRITE)))
+		return;
+	ev_io_stop(link->loop->ev, &link->on_socket);
+	fd = nbd_aio_get_fd(link->nbd);
+	if (fd < 0)
+		return;
+	ev_io_set(&link->on_socket, fd, events);
+	ev_io_start(link->loop->ev, &link->on_socket);
+}
+
+/* Have TCP notice a peer that went without a word. Sockets of other kinds end with their peer. */
+static void watch_peer(int fd)
+{
+	const int on = 1, probe_s = LINK_PROBE_S, silence_ms = LINK_SILENCE_MS;
+	const int probes = LINK_SILENCE_MS / 1000 / LINK_PROBE_S;
+
+	if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms)))
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &probe_s, sizeof(probe_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe_s, sizeof(probe_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
+/* One step of libnbd's own state machine. Returns whether it may have more to do at once. */
+static bool notify(struct link *link, int revents)
+{
+	int waits_for = events_of(nbd_aio_get_direction(link->nbd)) & revents;
+	const struct command *last = link->answered.last;
+	int failed = 0;
+
+	if (waits_for & EV_READ)
+		failed = nbd_aio_notify_read(link->nbd);
+	else if (waits_for & EV_WRITE)
+		failed = nbd_aio_notify_write(link->nbd);
+	if (failed)
+		doom_by_libnbd(link);
+	else if (nbd_aio_is_closed(link->nbd))
+		doom(link, NULL);
+	return !link->doomed && link->answered.last != last;
+}
+
+/* libnbd that was told to read where nothing was stays in a state in which it sends nothing, until the next reply; told
+ * again, it leaves it. (A TLS record without data, or in parts, brings it there too.) */
+static void leave_empty_read(struct link *link)
+{
+	if (!link->doomed && !nbd_aio_is_ready(link->nbd) &&
+		nbd_aio_get_direction(link->nbd) == LIBNBD_AIO_DIRECTION_READ)
+		notify(link, EV_READ);
+}
+
+/* Replies come in batches; libnbd takes one at a time. Reading on until none is left spares an epoll_wait(2) for each,
+ * and the guest gets them together. */
+static void take_replies(struct link *link, int revents)
+{
+	unsigned count = 0;
+
+	while (notify(link, revents) && link->sent.first && ++count < LINK_REPLIES_PER_TURN)
+		;
+	leave_empty_read(link);
+	/* Replies that never end must not keep requests from leaving. */
+	if (revents == (EV_READ | EV_WRITE) && !link->doomed)
+		notify(link, EV_WRITE);
+}
+
+/* What follows after libnbd ran: answers go up, commands go out, a lost connection is given up. */
+static void settle(struct link *link)
+{
+	handle_answers(link);
+	if (link->doomed) {
+		link_handle(link, LINK_LOST);
+		return;
+	}
+	if (link->state == LINK_DIALLING && nbd_aio_is_ready(link->nbd)) {
+		link_handle(link, LINK_UP);
+		return;
+	}
+	if (link->state == LINK_REPLAYING && !link->unsent.first) {
+		link_handle(link, LINK_REPLAYED);
+		return;
+	}
+	watch_socket(link);
+}
+
+static void on_socket(struct ev_loop *ev, ev_io *watcher, int revents)
+{
+	struct link *link = watcher->data;
+
+	(void)ev;
+	loop_assert_mine(link->loop);
+	if (link->state == LINK_DIALLING)
+		notify(link, revents);
+	else
+		take_replies(link, revents);
+	settle(link);
+}
+
+static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
+{
+	struct link *link = watcher->data;
+	char why[OFFER_WHY_SIZE];
+
+	(void)ev;
+	(void)revents;
+	loop_assert_mine(link->loop);
+	if (link->state == LINK_DOWN) {
+		link_handle(link, LINK_DIAL);
+		return;
+	}
+	if (link->state == LINK_DIALLING) {
+		snprintf(why, sizeof(why), "no answer within %u s", LINK_DIAL_MS / 1000);
+		doom(link, why);
+	}
+	settle(link);
+}
+
+/* The loop is about to sleep: send what this turn submitted. What that brings to an end is left to on_timer. */
+static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int revents)
+{
+	struct link *link = watcher->data;
+
+	(void)ev;
+	(void)revents;
+	if (link->state != LINK_REPLAYING && link->state != LINK_READY)
+		return;
+	send_unsent(link);
+	if (link->doomed || link->answered.first || (link->state == LINK_REPLAYING && !link->unsent.first))
+		wake_timer(link, 0.);
+	else
+		watch_socket(link);
+}
+
+/* -- the states --------------------------------------------------------------------------------------------------- */
+
+static struct nbd_handle *new_handle(struct link *link)
+{
+	struct nbd_handle *nbd = nbd_create();
+
+	if (!nbd)
+		return NULL;
+	/* The operator wrote the URI: it may name files with keys. */
+	nbd_set_uri_allow_local_file(nbd, true);
+	/* disk_check() and command_cut() have done what libnbd would check again. */
+	nbd_set_strict_mode(nbd, 0);
+	/* A read that succeeds fills its buffer; a server that lies can only show a guest its own memory. */
+	nbd_set_pread_initialize(nbd, false);
+	if (nbd_aio_connect_uri(nbd, link->uri) == 0)
+		return nbd;
+	doom_by_libnbd(link);
+	nbd_close(nbd);
+	return NULL;
+}
+
+static enum link_event enter_dialling(struct link *link)
+{
+	link->doomed = false;
+	link->proved = false;
+	link->nbd = new_handle(link);
+	if (!link->nbd)
+		return LINK_LOST;
+	wake_timer(link, LINK_DIAL_MS / 1e3);
+	if (nbd_aio_is_ready(link->nbd))
+		return LINK_UP;
+	watch_socket(link);
+	return LINK_NOTHING;
+}
+
+static void promise(struct link *link)
+{
+	link->disk.facts = link->offer.facts;
+	link->disk.facts.readonly |= link->readonly;
+	link->has_promised = true;
+}
+
+static void tell_watch(struct link *link, const char *why)
+{
+	struct link_watch *watch = link->watch;
+
+	if (!watch)
+		return;
+	if (!why)
+		link->watch = NULL;
+	watch->dialled(watch, link, why);
+}
+
+/* The handshake is done: is this still the disk that the guest knows? */
+static bool accept_offer(struct link *link)
+{
+	struct offer offer;
+
+	if (offer_read(link->nbd, &offer, link->why))
+		return false;
+	if (link->has_promised && offer_keeps(&link->disk.facts, &offer.facts, link->why))
+		return false;
+	link->offer = offer;
+	link->has_offer = true;
+	if (!link->has_promised)
+		promise(link);
+	return true;
+}
+
+static enum link_event enter_replaying(struct link *link)
+{
+	ev_timer_stop(link->loop->ev, &link->on_timer);
+	if (!accept_offer(link))
+		return LINK_LOST;
+	watch_peer(nbd_aio_get_fd(link->nbd));
+	watch_socket(link);
+	send_unsent(link);
+	if (link->doomed)
+		return LINK_LOST;
+	return link->unsent.first ? LINK_NOTHING : LINK_REPLAYED;
+}
+
+static enum link_event enter_ready(struct link *link)
+{
+	if (link->lost_at > 0)
+		log_info("%s: connected again after %.1f s", link->name,
+			ev_now(link->loop->ev) - link->lost_at);
+	link->lost_at = 0;
+	link->told[0] = '\0';
+	tell_watch(link, NULL);
+	return LINK_NOTHING;
+}
+
+static void tell_loss(struct link *link, enum link_state from)
+{
+	if (!link->why[0])
+		snprintf(link->why, sizeof(link->why), "the server closed the connection");
+	if (from == LINK_READY) {
+		link->lost_at = ev_now(link->loop->ev);
+		log_warning("%s: connection lost: %s; requests wait: %u", link->name, link->why, link->load);
+	} else if (link->has_promised && strcmp(link->why, link->told) != 0) {
+		/* From REPLAYING it is a server that is there but does not keep its promise. */
+		log_line(from == LINK_REPLAYING ? LOG_ERROR : LOG_WARNING, "%s: %s; trying again", link->name,
+			link->why);
+	}
+	snprintf(link->told, sizeof(link->told), "%s", link->why);
+	if (from != LINK_READY)
+		tell_watch(link, link->why);
+}
+
+/* A connection that answered something is dialled again at once; one that never did makes us patient. */
+static unsigned next_backoff_ms(unsigned before_ms, bool proved)
+{
+	if (proved)
+		return 0;
+	if (before_ms < LINK_BACKOFF_MIN_MS)
+		return LINK_BACKOFF_MIN_MS;
+	return before_ms * 2 < LINK_BACKOFF_MAX_MS ? before_ms * 2 : LINK_BACKOFF_MAX_MS;
+}
+
+static enum link_event enter_down(struct link *link)
+{
+	ev_io_stop(link->loop->ev, &link->on_socket);
+	nbd_close(link->nbd);
+	link->nbd = NULL;
+	command_list_join(&link->sent, &link->unsent);
+	for (struct command *command = link->unsent.first; command; command = command->next)
+		command_restart(command, &link->bounce);
+	link->backoff_ms = next_backoff_ms(link->backoff_ms, link->proved);
+	wake_timer(link, link->backoff_ms / 1e3);
+	return LINK_NOTHING;
+}
+
+static enum link_event (*const link_enter[LINK_STATES])(struct link *link) = {
+	[LINK_DOWN] = enter_down,
+	[LINK_DIALLING] = enter_dialling,
+	[LINK_REPLAYING] = enter_replaying,
+	[LINK_READY] = enter_ready,
+};
+
+static void link_handle(struct link *link, enum link_event event)
+{
+	while (event != LINK_NOTHING) {
+		enum link_state from = link->state;
+
+		link->state = link_move(from, event);
+		log_debug("%s: %s -> %s", link->name, link_state_name(from), link_state_name(link->state));
+		event = link_enter[link->state](link);
+		if (link->state == LINK_DOWN)
+			tell_loss(link, from);
+	}
+}
+
+/* -- life --------------------------------------------------------------------------------------------------------- */
+
+static void free_as_disk(struct disk *disk)
+{
+	link_free(link_of(disk));
+}
+
+static const struct disk_ops link_ops = { .submit = link_submit, .free = free_as_disk };
+
+static void init_watchers(struct link *link)
+{
+	ev_init(&link->on_socket, on_socket);
+	ev_timer_init(&link->on_timer, on_timer, 0., 0.);
+	ev_prepare_init(&link->on_prepare, on_prepare);
+	link->on_socket.data = link->on_timer.data = link->on_prepare.data = link;
+	ev_timer_start(link->loop->ev, &link->on_timer);
+	ev_prepare_start(link->loop->ev, &link->on_prepare);
+}
+
+int link_new(const struct link_config *config, struct link **out)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return -ENOMEM;
+	if (bounce_pool_init(&link->bounce)) {
+		free(link);
+		return -ENOMEM;
+	}
+	link->disk.ops = &link_ops;
+	link->loop = config->loop;
+	link->uri = config->uri;
+	link->watch = config->watch;
+	link->readonly = config->readonly;
+	snprintf(link->name, sizeof(link->name), "%s", config->name);
+	if (config->promised) {
+		link->disk.facts = *config->promised;
+		link->has_promised = true;
+	}
+	link->last_waiting = &link->waiting;
+	for (unsigned i = 0; i < LINK_COMMANDS_MAX; i++) {
+		link->commands[i].owner = link;
+		command_list_append(&link->idle, &link->commands[i]);
+	}
+	init_watchers(link);
+	*out = link;
+	return 0;
+}
+
+/* NBD_CMD_DISC, if it can leave at once: a server then knows that nothing went wrong. */
+static void say_goodbye(struct link *link)
+{
+	if (link->state == LINK_READY && !link->sent.first && !link->doomed)
+		nbd_aio_disconnect(link->nbd, 0);
+}
+
+void link_free(struct link *link)
+{
+	if (!link)
+		return;
+	say_goodbye(link);
+	ev_io_stop(link->loop->ev, &link->on_socket);
+	ev_timer_stop(link->loop->ev, &link->on_timer);
+	ev_prepare_stop(link->loop->ev, &link->on_prepare);
+	nbd_close(link->nbd);
+	bounce_pool_fini(&link->bounce);
+	free(link);
+}
+
+struct disk *link_disk(struct link *link)
+{
+	return &link->disk;
+}
+
+const struct offer *link_offer(const struct link *link)
+{
+	return link->has_offer ? &link->offer : NULL;
+}
+
+unsigned link_load(const struct link *link)
+{
+	return link->load;
+}

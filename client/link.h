@@ -1,0 +1,70 @@
+/* client/link.h -- one NBD session as a disk, on one loop: it dials, it is lost, it dials again; no request notices.
+ *
+ * A lost connection is not an I/O error. Requests in flight are kept in order and sent again on the next connection,
+ * from their first byte; new ones wait. Only what the server answers ends a request. So a request may take as long as
+ * the server stays away, and done() of a write never runs for a connection that died under it.
+ *
+ * States: client/link_state.h. Everything here is for the loop's own thread, or for before it runs.
+ * Dialling resolves the host's name with getaddrinfo(3), which may hold up the loop; the rest never blocks.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "cache/disk.h"
+#include "client/offer.h"
+#include "conf/loop.h"
+
+/* Commands on one connection at a time: more requests wait. Enough for a full queue of 512 that no server minds. */
+#define LINK_COMMANDS_MAX 512u
+
+/* Connect, TLS and handshake together; a server that is busy for longer is as good as away. */
+#define LINK_DIAL_MS 10000u
+
+/* Between a failed dial and the next, doubling from the first to the last. The first dial after a loss is made at once.
+ * A guest waits: often enough that it resumes as soon as the server is back. */
+#define LINK_BACKOFF_MIN_MS 50u
+#define LINK_BACKOFF_MAX_MS 2000u
+
+/* A peer that is silent to TCP for so long, with data on its way to it or, when idle, to keepalive probes, is dead: the
+ * connection is lost. Generous: it outlasts a switch that reboots its line card, and most guests' own timeout of 30 s
+ * only makes them wait on. A server that lives but takes its time for a request is never given up. */
+#define LINK_SILENCE_MS 20000u
+
+struct link;
+
+/* Who wants to know how the first dial went. */
+struct link_watch {
+	/* @why: NULL: connected, link_offer() is known; else why not, and the link goes on trying. Runs for every dial
+	 * until the first that succeeds; runs on the loop. */
+	void (*dialled)(struct link_watch *watch, struct link *link, const char *why);
+};
+
+struct link_config {
+	struct loop *loop;	  /* borrowed: outlives the link */
+	const char *uri;	  /* borrowed: outlives the link; whatever libnbd takes */
+	const char *name;	  /* copied: for the log; without secrets */
+	bool readonly;		  /* never change the export, even if the server would let us */
+	struct link_watch *watch; /* borrowed: outlives the link; NULL: nobody */
+	/* copied: what the guest has been promised, every connection has to keep it; NULL: what the first one offers
+	 * is promised. */
+	const struct disk_facts *promised;
+};
+
+/* link_new() - a link that begins to dial when its loop runs.
+ * Returns 0 and the link, the caller's until link_free(), or -ENOMEM. */
+int link_new(const struct link_config *config, struct link **out);
+
+/* link_free() - says goodbye to the server if nothing is in flight. Requests that it holds are forgotten: their done()
+ * never runs. The loop must not be running, or this is its thread. */
+void link_free(struct link *link);
+
+/* The link as a disk; the link stays the owner. Its facts are those promised: zero before they are known. Requests have
+ * to pass disk_check() with them. */
+struct disk *link_disk(struct link *link);
+
+/* What the server offers on the present or latest connection; NULL before the first. */
+const struct offer *link_offer(const struct link *link);
+
+/* Requests that were submitted and are not done. */
+unsigned link_load(const struct link *link);

@@ -1,0 +1,24 @@
+/* client/socket.h -- the listening Unix socket that virtual machine monitors connect to. */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct socket_path {
+	const char *path; /* borrowed: the command line; NULL: nothing is to be removed */
+	dev_t device;	  /* of the file that we made, so that nobody else's is removed */
+	ino_t inode;
+};
+
+/* socket_listen() - make a socket at @path and listen. A file that a dead process left there is replaced; one that
+ * somebody listens at is not, nor any other kind of file.
+ * Returns the descriptor (non-blocking, close-on-exec), and in @made what socket_remove() takes; or -1 and the reason
+ * in @why (@why_size bytes). */
+int socket_listen(const char *path, struct socket_path *made, char *why, size_t why_size);
+
+/* socket_adopt() - check that @fd, which came from our parent, is a listening Unix stream socket; make it non-blocking
+ * and close-on-exec. Returns 0, or -1 and the reason in @why. */
+int socket_adopt(int fd, char *why, size_t why_size);
+
+/* socket_remove() - remove the file, if it is still ours. More than once is harmless. */
+void socket_remove(struct socket_path *made);

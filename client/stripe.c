@@ -1,0 +1,60 @@
+/* client/stripe.c -- the least busy connection gets the next request. */
+#include "client/stripe.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/container.h"
+
+struct stripe {
+	struct disk disk;
+	unsigned count;
+	struct link *links[STRIPE_LINKS_MAX]; /* owned */
+};
+
+static struct stripe *stripe_of(struct disk *disk)
+{
+	return container_of(disk, struct stripe, disk);
+}
+
+static struct link *least_busy(const struct stripe *stripe)
+{
+	struct link *least = stripe->links[0];
+
+	for (unsigned i = 1; i < stripe->count; i++)
+		if (link_load(stripe->links[i]) < link_load(least))
+			least = stripe->links[i];
+	return least;
+}
+
+static int stripe_submit(struct disk *disk, struct block_req *req)
+{
+	return disk_submit(link_disk(least_busy(stripe_of(disk))), req);
+}
+
+static void stripe_free(struct disk *disk)
+{
+	struct stripe *stripe = stripe_of(disk);
+
+	for (unsigned i = 0; i < stripe->count; i++)
+		link_free(stripe->links[i]);
+	free(stripe);
+}
+
+static const struct disk_ops stripe_ops = { .submit = stripe_submit, .free = stripe_free };
+
+int stripe_new(struct link *const *links, unsigned count, const struct disk_facts *facts, struct disk **out)
+{
+	struct stripe *stripe = calloc(1, sizeof(*stripe));
+
+	assert(count >= 1 && count <= STRIPE_LINKS_MAX);
+	if (!stripe)
+		return -ENOMEM;
+	stripe->disk.ops = &stripe_ops;
+	stripe->disk.facts = *facts;
+	stripe->count = count;
+	memcpy(stripe->links, links, count * sizeof(*links));
+	*out = &stripe->disk;
+	return 0;
+}

@@ -1,0 +1,138 @@
+/* server/export.c -- opens exports and tells what they can do. */
+#include "server/export.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/log.h"
+#include "server/nbd_wire.h"
+
+/* How much of an export's name a line of the log shows. */
+#define NAME_SHOWN 256
+
+void exports_init(struct exports *exports)
+{
+	exports->first = NULL;
+	exports->last = &exports->first;
+}
+
+static void export_free(struct export *export)
+{
+	disk_free(export->disk);
+	export_spec_fini(&export->spec);
+	free(export);
+}
+
+void exports_fini(struct exports *exports)
+{
+	struct export *next;
+
+	for (struct export *export = exports->first; export; export = next) {
+		next = export->next;
+		export_free(export);
+	}
+	exports_init(exports);
+}
+
+static const char *size_text(uint64_t bytes, char *out, size_t out_size)
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double size = (double)bytes / 1024;
+	unsigned unit = 0;
+
+	if (bytes < 1024) {
+		snprintf(out, out_size, "%u bytes", (unsigned)bytes);
+		return out;
+	}
+	for (; size >= 1024; unit++)
+		size /= 1024;
+	snprintf(out, out_size, "%.1f %s", size, units[unit]);
+	return out;
+}
+
+static void announce(const struct export *export)
+{
+	char name[NAME_SHOWN], size[32];
+
+	log_info("export '%s' is %s (%s, cache=%s%s)",
+		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+		export->spec.path, size_text(export->disk->facts.size, size, sizeof(size)),
+		cache_mode_name(export->spec.mode), export->spec.readonly ? ", readonly" : "");
+}
+
+static int export_open(const struct exports *exports, struct export *export, char *why, size_t why_size)
+{
+	const struct export_spec *spec = &export->spec;
+
+	if (exports_find(exports, spec->name, strlen(spec->name))) {
+		snprintf(why, why_size, "there is one of that name already");
+		return -EEXIST;
+	}
+	return cache_open(spec->path, spec->mode, spec->readonly, &export->disk, why, why_size);
+}
+
+int exports_add(struct exports *exports, struct export_spec *spec, char *why, size_t why_size)
+{
+	struct export *export = calloc(1, sizeof(*export));
+	char name[NAME_SHOWN];
+	int error, prefix;
+
+	if (!export) {
+		export_spec_fini(spec);
+		snprintf(why, why_size, "out of memory");
+		return -ENOMEM;
+	}
+	export->spec = *spec;
+	*spec = (struct export_spec){ 0 };
+	prefix = snprintf(why, why_size,
+		"export '%s': ", log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)));
+	if ((size_t)prefix >= why_size)
+		prefix = 0;
+	error = export_open(exports, export, why + prefix, why_size - (size_t)prefix);
+	if (error) {
+		export_free(export);
+		return error;
+	}
+	*exports->last = export;
+	exports->last = &export->next;
+	announce(export);
+	return 0;
+}
+
+const struct export *exports_find(const struct exports *exports, const char *name, size_t length)
+{
+	for (const struct export *export = exports->first; export; export = export->next)
+		if (strlen(export->spec.name) == length && memcmp(export->spec.name, name, length) == 0)
+			return export;
+	return NULL;
+}
+
+uint16_t export_flags(const struct export *export, bool structured)
+{
+	const struct disk_facts *facts = &export->disk->facts;
+	uint16_t flags = NBD_FLAG_HAS_FLAGS;
+
+	if (facts->readonly)
+		flags |= NBD_FLAG_READ_ONLY;
+	if (facts->can_flush)
+		flags |= NBD_FLAG_SEND_FLUSH;
+	if (facts->can_fua)
+		flags |= NBD_FLAG_SEND_FUA;
+	if (facts->rotational)
+		flags |= NBD_FLAG_ROTATIONAL;
+	if (facts->can_trim)
+		flags |= NBD_FLAG_SEND_TRIM;
+	if (facts->can_zero)
+		flags |= NBD_FLAG_SEND_WRITE_ZEROES;
+	if (facts->can_zero && facts->can_fast_zero)
+		flags |= NBD_FLAG_SEND_FAST_ZERO;
+	if (facts->can_cache)
+		flags |= NBD_FLAG_SEND_CACHE;
+	if (facts->can_multi_conn)
+		flags |= NBD_FLAG_CAN_MULTI_CONN;
+	if (structured)
+		flags |= NBD_FLAG_SEND_DF;
+	return flags;
+}

@@ -1,0 +1,162 @@
+/* server/export_spec.c -- splits an export's description at its single commas, and a table of keys does the rest. */
+#include "server/export_spec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/nbd_wire.h"
+
+struct why {
+	char *text;
+	size_t size;
+};
+
+#define REFUSE(why, ...) (snprintf((why)->text, (why)->size, __VA_ARGS__), -EINVAL)
+
+static int set_cache(struct export_spec *spec, const char *value, const struct why *why)
+{
+	int mode = cache_mode_named(value);
+	char known[128] = "";
+
+	if (mode >= 0) {
+		spec->mode = (enum cache_mode)mode;
+		return 0;
+	}
+	for (int i = 0; i < CACHE_MODES; i++) {
+		size_t used = strlen(known);
+
+		snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+			cache_mode_name((enum cache_mode)i));
+	}
+	return REFUSE(why, "unknown cache mode '%s'; known: %s", value, known);
+}
+
+static int set_readonly(struct export_spec *spec, const char *value, const struct why *why)
+{
+	(void)value;
+	(void)why;
+	spec->readonly = true;
+	return 0;
+}
+
+static int set_description(struct export_spec *spec, const char *value, const struct why *why)
+{
+	if (strlen(value) > NBD_STRING_MAX)
+		return REFUSE(why, "the description is longer than %d bytes", NBD_STRING_MAX);
+	spec->description = strdup(value);
+	return spec->description ? 0 : -ENOMEM;
+}
+
+enum { KEYS = 3 };
+static const struct {
+	const char *name;
+	bool has_value;
+	int (*set)(struct export_spec *spec, const char *value, const struct why *why);
+} keys[KEYS] = {
+	{ "cache", true, set_cache },
+	{ "readonly", false, set_readonly },
+	{ "description", true, set_description },
+};
+static const char known_keys[] = "cache=MODE, readonly, description=TEXT";
+
+static int set_field(struct export_spec *spec, char *field, unsigned *seen, const struct why *why)
+{
+	char *value = strchr(field, '=');
+
+	if (value)
+		*value++ = '\0';
+	for (unsigned i = 0; i < KEYS; i++) {
+		if (strcmp(field, keys[i].name) != 0)
+			continue;
+		if (*seen & 1u << i)
+			return REFUSE(why, "'%s' is given twice", field);
+		*seen |= 1u << i;
+		if (keys[i].has_value && !value)
+			return REFUSE(why, "'%s' needs a value", field);
+		if (!keys[i].has_value && value)
+			return REFUSE(why, "'%s' takes no value", field);
+		return keys[i].set(spec, value, why);
+	}
+	return REFUSE(
+		why, "unknown key '%s'; known: %s (a comma in a path is written ',,')", field, known_keys);
+}
+
+/* Ends the field that starts at @field at its first single comma and makes each double one single.
+ * Returns the next field, or NULL. */
+static char *split_field(char *field)
+{
+	char *to = field;
+
+	for (char *from = field; *from; from++) {
+		if (*from == ',') {
+			if (from[1] != ',') {
+				*to = '\0';
+				return from + 1;
+			}
+			from++;
+		}
+		*to++ = *from;
+	}
+	*to = '\0';
+	return NULL;
+}
+
+static int set_fields(struct export_spec *spec, char *text, const struct why *why)
+{
+	char *path = strchr(text, '='), *next;
+	unsigned seen = 0;
+	int error = 0;
+
+	if (!path)
+		return REFUSE(why, "not NAME=PATH");
+	*path++ = '\0';
+	next = split_field(path);
+	if (!*path)
+		return REFUSE(why, "the path is empty");
+	if (strlen(text) > NBD_STRING_MAX)
+		return REFUSE(why, "the name is longer than %d bytes", NBD_STRING_MAX);
+	spec->name = strdup(text);
+	spec->path = strdup(path);
+	if (!spec->name || !spec->path)
+		return -ENOMEM;
+	while (next && !error) {
+		char *field = next;
+
+		next = split_field(field);
+		error = set_field(spec, field, &seen, why);
+	}
+	return error;
+}
+
+int export_spec_parse(const char *text, struct export_spec *spec, char *why, size_t why_size)
+{
+	char *copy = strdup(text);
+	int error;
+
+	*spec = (struct export_spec){ .mode = CACHE_writeback };
+	snprintf(why, why_size, "out of memory");
+	error = copy ? set_fields(spec, copy, &(struct why){ why, why_size }) : -ENOMEM;
+	free(copy);
+	if (error)
+		export_spec_fini(spec);
+	return error;
+}
+
+int export_spec_file(const char *path, struct export_spec *spec)
+{
+	*spec = (struct export_spec){ .name = strdup(""), .path = strdup(path), .mode = CACHE_writeback };
+	if (spec->name && spec->path)
+		return 0;
+	export_spec_fini(spec);
+	return -ENOMEM;
+}
+
+void export_spec_fini(struct export_spec *spec)
+{
+	free(spec->name);
+	free(spec->path);
+	free(spec->description);
+	*spec = (struct export_spec){ 0 };
+}

@@ -1,0 +1,27 @@
+/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,description=TEXT]
+ *
+ * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and TEXT a comma is
+ * written twice.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cache/cache.h"
+
+struct export_spec {
+	char *name, *path; /* owned */
+	char *description; /* owned; NULL: none */
+	enum cache_mode mode;
+	bool readonly;
+};
+
+/* export_spec_parse() - read @text into @spec, to be given to export_spec_fini().
+ * Returns 0; or -EINVAL or -ENOMEM with the reason in @why and nothing in @spec that has to be freed. */
+int export_spec_parse(const char *text, struct export_spec *spec, char *why, size_t why_size);
+
+/* export_spec_file() - the default export: @path as it stands, writeback, writable. Returns 0 or -ENOMEM. */
+int export_spec_file(const char *path, struct export_spec *spec);
+
+void export_spec_fini(struct export_spec *spec);

@@ -1,0 +1,33 @@
+/* server/handshake.h -- connections on the main thread, from accept(2) until a worker can take them.
+ *
+ * Each has a deadline and bounded buffers; what is said in them is server/negotiation.h's.
+ */
+#pragma once
+
+#include "conf/address.h"
+#include "conf/loop.h"
+#include "server/close_reason.h"
+#include "server/export.h"
+
+struct handshake;
+struct session;
+
+struct handshakes {
+	struct loop *loop;	       /* borrowed: the main thread's, outlives us */
+	const struct exports *exports; /* borrowed: constant while we are open */
+	/* Takes over a session that is ready for a worker. */
+	void (*ready)(struct handshakes *handshakes, struct session *session);
+	struct handshake *first; /* owned */
+	unsigned count;
+};
+
+void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,
+	void (*ready)(struct handshakes *handshakes, struct session *session));
+
+/* handshake_start() - greet the client.
+ * @fd: a connected stream socket in blocking mode; taken over, whatever happens.
+ * @peer: who it is, for the log; up to ADDRESS_TEXT_SIZE; copied. */
+void handshake_start(struct handshakes *handshakes, int fd, const char *peer);
+
+/* Ends all that are not ready. */
+void handshakes_close(struct handshakes *handshakes, enum close_reason reason);

@@ -1,0 +1,78 @@
+/* server/limits.h -- every bound on what a client can make the server do, with its reason.
+ *
+ * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection, and CONNECTIONS_MAX connections.
+ */
+#pragma once
+
+/* Connections at a time, in their handshake or after it; one more is closed at once. Bounds descriptors and memory. */
+#define CONNECTIONS_MAX 1024
+
+/* Connections that wait for accept(2) in the kernel: a burst of clients after a restart. */
+#define LISTEN_BACKLOG 256
+
+/* Connections accepted before other events of the main thread get their turn. */
+#define ACCEPTS_PER_TURN 64
+
+/* How long we do not accept after the system ran out of descriptors or memory: the listening socket stays readable
+ * meanwhile, and an immediate retry would spin. */
+#define ACCEPT_PAUSE_S 0.2
+
+/* From accept(2) to the end of the handshake. A person who types options by hand still makes it. */
+#define HANDSHAKE_DEADLINE_S 30.0
+
+/* Longest data of one option: an export name of 4096 bytes and what goes with it. */
+#define OPTION_DATA_MAX 8192
+
+/* A longer option is read and refused up to here, so that a client with a modest error hears of it; beyond, it is
+ * taken for an attack. */
+#define OPTION_SKIP_MAX (64u << 10)
+
+/* Options of one connection: clients that list a server ask two or three for each of its exports. */
+#define OPTIONS_MAX 4096
+
+/* What a session receives at once: hundreds of requests, or 64 writes of 4 KiB with their data; less cuts the batches of
+ * clients that write (measured: 64 KiB costs a write 10% more). Only what is used takes memory. */
+#define RECEIVE_BYTES (256u << 10)
+
+/* A payload that lacks this much is received alone, in one operation that the kernel ends when all is there; one that
+ * lacks less is received together with what follows it. */
+#define RECEIVE_WHOLE_MIN RECEIVE_BYTES
+
+/* Requests of one connection between their header and their reply; when full the socket is not read. Clients in the
+ * wild keep 16 to 256 in flight. */
+#define CONNECTION_REQUESTS_MAX 512
+
+/* Data of the requests of one connection, bytes; one request alone may always have what NBD allows. Covers two of the
+ * largest, or 64 requests of 1 MiB. */
+#define CONNECTION_BYTES_MAX (64u << 20)
+
+/* Data of the requests that a connection starts in one turn, bytes: their replies leave before the next ones are read, while
+ * they are still in the processor's caches, and other connections get their turn. */
+#define TURN_BYTES_MAX (1u << 20)
+
+/* Data of the replies in one send, bytes; the reply that reaches it is the last. */
+#define SEND_BYTES_MAX (1u << 20)
+
+/* Headers of the replies in one send, bytes, and entries of its iovec: two a reply with data. The kernel takes at most
+ * 1024. */
+#define SEND_HEADER_BYTES (8u << 10)
+#define SEND_IOVECS	  512
+
+/* Free buffers and requests that a worker keeps for the next ones. */
+#define POOL_BYTES_MAX	  (64u << 20)
+#define POOL_REQUESTS_MAX 4096
+
+/* A connection whose peer no longer answers ends after KEEPALIVE_IDLE_S + KEEPALIVE_COUNT * KEEPALIVE_INTERVAL_S. */
+#define KEEPALIVE_IDLE_S     60
+#define KEEPALIVE_INTERVAL_S 10
+#define KEEPALIVE_COUNT	     6
+
+/* From SIGTERM until connections whose requests or replies are still on the way are closed anyway. Systemd would kill
+ * after 90. */
+#define DRAIN_DEADLINE_S 10.0
+
+/* Lines a second about closed connections, so that a hostile client cannot fill the log; the rest is counted. */
+#define CLOSE_LINES_PER_S 10
+
+/* Threads. */
+#define WORKERS_MAX 256

@@ -1,0 +1,387 @@
+/* server/negotiation.c -- options are rows of a table; each answers into out. */
+#include "server/negotiation.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/limits.h"
+#include "server/nbd_wire.h"
+
+static_assert(NEGOTIATION_MESSAGE_MAX == sizeof(struct nbd_option_header) + OPTION_DATA_MAX, "");
+
+/* Zeroes behind the reply to NBD_OPT_EXPORT_NAME for clients without NBD_FLAG_C_NO_ZEROES. */
+#define EXPORT_NAME_ZEROES 124
+
+static void end(struct negotiation *negotiation, enum close_reason reason)
+{
+	negotiation->stage = NEGOTIATION_OVER;
+	negotiation->close = reason;
+}
+
+/* Without memory the reply cannot be given and the connection ends. */
+static void out_add(struct negotiation *negotiation, const void *bytes, size_t length)
+{
+	size_t size = negotiation->out.size ? negotiation->out.size : 512;
+	uint8_t *grown;
+
+	if (length == 0 || (negotiation->stage == NEGOTIATION_OVER && negotiation->close == CLOSE_memory))
+		return;
+	while (size - negotiation->out.length < length)
+		size *= 2;
+	if (size != negotiation->out.size) {
+		grown = realloc(negotiation->out.bytes, size);
+		if (!grown) {
+			negotiation->out.length = 0;
+			end(negotiation, CLOSE_memory);
+			return;
+		}
+		negotiation->out.bytes = grown;
+		negotiation->out.size = size;
+	}
+	memcpy(negotiation->out.bytes + negotiation->out.length, bytes, length);
+	negotiation->out.length += length;
+}
+
+static void out_add16(struct negotiation *negotiation, uint16_t number)
+{
+	number = htobe16(number);
+	out_add(negotiation, &number, sizeof(number));
+}
+
+static void out_add32(struct negotiation *negotiation, uint32_t number)
+{
+	number = htobe32(number);
+	out_add(negotiation, &number, sizeof(number));
+}
+
+static void out_add64(struct negotiation *negotiation, uint64_t number)
+{
+	number = htobe64(number);
+	out_add(negotiation, &number, sizeof(number));
+}
+
+/* The head of a reply; @length bytes of data have to follow. */
+static void reply(struct negotiation *negotiation, uint32_t option, uint32_t type, size_t length)
+{
+	struct nbd_option_reply_header header = {
+		.magic = htobe64(NBD_OPTION_REPLY_MAGIC),
+		.option = htobe32(option),
+		.type = htobe32(type),
+		.length = htobe32((uint32_t)length),
+	};
+
+	out_add(negotiation, &header, sizeof(header));
+}
+
+static void acknowledge(struct negotiation *negotiation, uint32_t option)
+{
+	reply(negotiation, option, NBD_REP_ACK, 0);
+}
+
+static void refuse(
+	struct negotiation *negotiation, uint32_t option, enum nbd_option_error error, const char *why)
+{
+	reply(negotiation, option, NBD_REP_ERR(error), strlen(why));
+	out_add(negotiation, why, strlen(why));
+}
+
+/* One option: its number and data. */
+struct option {
+	uint32_t number, length;
+	const uint8_t *data;
+};
+
+static void start_transmission(struct negotiation *negotiation, const struct export *export)
+{
+	if (negotiation->stage == NEGOTIATION_OVER)
+		return;
+	negotiation->export = export;
+	negotiation->stage = NEGOTIATION_TRANSMISSION;
+}
+
+/* It knows no error reply: "the server MUST terminate the session". */
+static void on_export_name(struct negotiation *negotiation, const struct option *option)
+{
+	static const uint8_t zeroes[EXPORT_NAME_ZEROES];
+	const struct export *export =
+		exports_find(negotiation->exports, (const char *)option->data, option->length);
+
+	if (!export) {
+		end(negotiation, CLOSE_export_unknown);
+		return;
+	}
+	start_transmission(negotiation, export);
+	out_add64(negotiation, export->disk->facts.size);
+	out_add16(negotiation, export_flags(export, negotiation->structured));
+	if (!negotiation->no_zeroes)
+		out_add(negotiation, zeroes, sizeof(zeroes));
+}
+
+static void on_abort(struct negotiation *negotiation, const struct option *option)
+{
+	acknowledge(negotiation, option->number);
+	end(negotiation, CLOSE_handshake_abort);
+}
+
+static void on_list(struct negotiation *negotiation, const struct option *option)
+{
+	for (const struct export *export = negotiation->exports->first; export; export = export->next) {
+		const struct export_spec *spec = &export->spec;
+		size_t name = strlen(spec->name),
+		       description = spec->description ? strlen(spec->description) : 0;
+
+		reply(negotiation, option->number, NBD_REP_SERVER, sizeof(uint32_t) + name + description);
+		out_add32(negotiation, (uint32_t)name);
+		out_add(negotiation, spec->name, name);
+		out_add(negotiation, spec->description, description);
+	}
+	acknowledge(negotiation, option->number);
+}
+
+static void on_structured_reply(struct negotiation *negotiation, const struct option *option)
+{
+	negotiation->structured = true;
+	acknowledge(negotiation, option->number);
+}
+
+static uint16_t get16(const uint8_t *bytes)
+{
+	uint16_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be16toh(number);
+}
+
+static uint32_t get32(const uint8_t *bytes)
+{
+	uint32_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be32toh(number);
+}
+
+int info_request_parse(const uint8_t *data, uint32_t length, struct info_request *out, const char **why)
+{
+	/* The length of the name in front, the number of information requests behind it. */
+	const uint32_t around_name = sizeof(uint32_t) + sizeof(uint16_t);
+	const uint8_t *infos;
+	uint32_t count;
+
+	*out = (struct info_request){ 0 };
+	*why = "the option is too short";
+	if (length < around_name)
+		return -EINVAL;
+	out->name = (const char *)data + sizeof(uint32_t);
+	out->name_length = get32(data);
+	*why = "the export name reaches past the option";
+	if (out->name_length > length - around_name)
+		return -EINVAL;
+	*why = "the export name is longer than 4096 bytes";
+	if (out->name_length > NBD_STRING_MAX)
+		return -EINVAL;
+	infos = data + sizeof(uint32_t) + out->name_length;
+	count = get16(infos);
+	*why = "the option's length and its number of information requests differ";
+	if (length - around_name - out->name_length != count * sizeof(uint16_t))
+		return -EINVAL;
+	for (uint32_t i = 1; i <= count; i++) {
+		uint16_t info = get16(infos + i * sizeof(uint16_t));
+
+		if (info <= NBD_INFO_BLOCK_SIZE)
+			out->wanted |= 1u << info;
+	}
+	return 0;
+}
+
+static void info_export(struct negotiation *negotiation, uint32_t option, const struct export *export)
+{
+	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + sizeof(uint64_t) + sizeof(uint16_t));
+	out_add16(negotiation, NBD_INFO_EXPORT);
+	out_add64(negotiation, export->disk->facts.size);
+	out_add16(negotiation, export_flags(export, negotiation->structured));
+}
+
+static void info_text(struct negotiation *negotiation, uint32_t option, enum nbd_info info, const char *text)
+{
+	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + strlen(text));
+	out_add16(negotiation, (uint16_t)info);
+	out_add(negotiation, text, strlen(text));
+}
+
+static void info_block_size(struct negotiation *negotiation, uint32_t option, const struct export *export)
+{
+	const struct disk_facts *facts = &export->disk->facts;
+	/* "The preferred block size ... at least as large as the maximum of the minimum block size and 2^9". */
+	uint32_t preferred = facts->block_size_preferred < 512 ? 512 : facts->block_size_preferred;
+
+	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + 3 * sizeof(uint32_t));
+	out_add16(negotiation, NBD_INFO_BLOCK_SIZE);
+	out_add32(negotiation, facts->block_size_min);
+	out_add32(negotiation, preferred);
+	out_add32(negotiation, facts->data_max);
+}
+
+static void on_info(struct negotiation *negotiation, const struct option *option)
+{
+	const struct export *export;
+	struct info_request request;
+	const char *why;
+
+	if (info_request_parse(option->data, option->length, &request, &why)) {
+		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
+		return;
+	}
+	export = exports_find(negotiation->exports, request.name, request.name_length);
+	if (!export) {
+		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
+		return;
+	}
+	info_export(negotiation, option->number, export);
+	if (request.wanted & 1u << NBD_INFO_NAME)
+		info_text(negotiation, option->number, NBD_INFO_NAME, export->spec.name);
+	if (request.wanted & 1u << NBD_INFO_DESCRIPTION && export->spec.description)
+		info_text(negotiation, option->number, NBD_INFO_DESCRIPTION, export->spec.description);
+	if (request.wanted & 1u << NBD_INFO_BLOCK_SIZE)
+		info_block_size(negotiation, option->number, export);
+	acknowledge(negotiation, option->number);
+	if (option->number == NBD_OPT_GO)
+		start_transmission(negotiation, export);
+}
+
+/* Options that are not here, NBD_OPT_STARTTLS among them, are refused with NBD_REP_ERR_UNSUP. */
+enum { HANDLERS = 6 };
+static const struct {
+	uint32_t number;
+	bool takes_data; /* without it, data is an error */
+	void (*handle)(struct negotiation *negotiation, const struct option *option);
+} handlers[HANDLERS] = {
+	{ NBD_OPT_EXPORT_NAME, true, on_export_name },
+	{ NBD_OPT_ABORT, true, on_abort },
+	{ NBD_OPT_LIST, false, on_list },
+	{ NBD_OPT_INFO, true, on_info },
+	{ NBD_OPT_GO, true, on_info },
+	{ NBD_OPT_STRUCTURED_REPLY, false, on_structured_reply },
+};
+
+static void handle_option(struct negotiation *negotiation, const struct option *option)
+{
+	for (int i = 0; i < HANDLERS; i++) {
+		if (handlers[i].number != option->number)
+			continue;
+		if (option->length > 0 && !handlers[i].takes_data)
+			refuse(negotiation, option->number, NBD_REP_ERR_INVALID, "this option takes no data");
+		else
+			handlers[i].handle(negotiation, option);
+		return;
+	}
+	refuse(negotiation, option->number, NBD_REP_ERR_UNSUP, "this option is not supported");
+}
+
+/* EXPORT_NAME cannot be refused, and the next option would be taken for transmission by a client that went on. */
+static void refuse_long_option(struct negotiation *negotiation, const struct option *option)
+{
+	if (option->length > OPTION_SKIP_MAX || option->number == NBD_OPT_EXPORT_NAME) {
+		end(negotiation, CLOSE_option_length);
+		return;
+	}
+	refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
+	negotiation->skip_left = option->length;
+	negotiation->stage = NEGOTIATION_SKIPPING;
+}
+
+static size_t take_option(struct negotiation *negotiation, const uint8_t *bytes, size_t length)
+{
+	struct nbd_option_header header;
+	struct option option;
+
+	if (length < sizeof(header))
+		return 0;
+	memcpy(&header, bytes, sizeof(header));
+	option.number = be32toh(header.option);
+	option.length = be32toh(header.length);
+	option.data = bytes + sizeof(header);
+	if (be64toh(header.magic) != NBD_OPTION_MAGIC) {
+		end(negotiation, CLOSE_option_magic);
+		return sizeof(header);
+	}
+	if (option.length <= OPTION_DATA_MAX && length - sizeof(header) < option.length)
+		return 0;
+	if (++negotiation->options > OPTIONS_MAX) {
+		end(negotiation, CLOSE_options_max);
+		return sizeof(header);
+	}
+	if (option.length > OPTION_DATA_MAX) {
+		refuse_long_option(negotiation, &option);
+		return sizeof(header);
+	}
+	handle_option(negotiation, &option);
+	return sizeof(header) + option.length;
+}
+
+static size_t take_client_flags(struct negotiation *negotiation, const uint8_t *bytes, size_t length)
+{
+	uint32_t flags;
+
+	if (length < sizeof(flags))
+		return 0;
+	flags = get32(bytes);
+	/* "the server MUST drop the TCP connection if the client sets an unknown flag".  A client without the fixed
+	 * newstyle flag may still be served: it asks for nothing but NBD_OPT_EXPORT_NAME. */
+	if (flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) {
+		end(negotiation, CLOSE_client_flags);
+	} else {
+		negotiation->no_zeroes = flags & NBD_FLAG_NO_ZEROES;
+		negotiation->stage = NEGOTIATION_OPTION;
+	}
+	return sizeof(flags);
+}
+
+static size_t skip(struct negotiation *negotiation, size_t length)
+{
+	size_t used = length < negotiation->skip_left ? length : negotiation->skip_left;
+
+	negotiation->skip_left -= (uint32_t)used;
+	if (negotiation->skip_left == 0)
+		negotiation->stage = NEGOTIATION_OPTION;
+	return used;
+}
+
+size_t negotiation_feed(struct negotiation *negotiation, const uint8_t *bytes, size_t length)
+{
+	switch (negotiation->stage) {
+	case NEGOTIATION_CLIENT_FLAGS:
+		return take_client_flags(negotiation, bytes, length);
+	case NEGOTIATION_OPTION:
+		return take_option(negotiation, bytes, length);
+	case NEGOTIATION_SKIPPING:
+		return skip(negotiation, length);
+	case NEGOTIATION_TRANSMISSION:
+	case NEGOTIATION_OVER:
+		break;
+	}
+	return 0;
+}
+
+void negotiation_sent(struct negotiation *negotiation, size_t length)
+{
+	assert(length <= negotiation->out.length);
+	negotiation->out.length -= length;
+	memmove(negotiation->out.bytes, negotiation->out.bytes + length, negotiation->out.length);
+}
+
+void negotiation_init(struct negotiation *negotiation, const struct exports *exports)
+{
+	*negotiation = (struct negotiation){ .exports = exports, .stage = NEGOTIATION_CLIENT_FLAGS };
+	out_add64(negotiation, NBD_MAGIC);
+	out_add64(negotiation, NBD_OPTION_MAGIC);
+	out_add16(negotiation, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+}
+
+void negotiation_fini(struct negotiation *negotiation)
+{
+	free(negotiation->out.bytes);
+	negotiation->out.bytes = NULL;
+}

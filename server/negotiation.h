@@ -1,0 +1,67 @@
+/* server/negotiation.h -- the handshake as bytes in, bytes out: fixed newstyle, option by option; no socket here.
+ * Spec: proto.md, "Newstyle negotiation", "Fixed newstyle negotiation", "Option types".
+ *
+ * The owner sends what is in out, empties it, and gives what the client sent, until stage says that it is over.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/close_reason.h"
+#include "server/export.h"
+
+/*  CLIENT_FLAGS --> OPTION --GO, EXPORT_NAME--> TRANSMISSION
+ *        |          |   ^
+ *        |          v   |
+ *        |       SKIPPING      anything --> OVER, with the reason in close */
+enum negotiation_stage {
+	NEGOTIATION_CLIENT_FLAGS,
+	NEGOTIATION_OPTION,
+	NEGOTIATION_SKIPPING, /* the data of an option that is too long */
+	NEGOTIATION_TRANSMISSION,
+	NEGOTIATION_OVER,
+};
+
+/* The longest message: a buffer of this size is enough for negotiation_feed(). */
+#define NEGOTIATION_MESSAGE_MAX (16 + 8192)
+
+struct negotiation {
+	const struct exports *exports; /* borrowed: outlives every handshake */
+	enum negotiation_stage stage;
+	enum close_reason close; /* in OVER; out still has to be sent */
+	bool no_zeroes;
+	unsigned options;   /* taken so far, up to OPTIONS_MAX */
+	uint32_t skip_left; /* in SKIPPING: bytes */
+	/* What was agreed: what TRANSMISSION starts with. */
+	bool structured;
+	const struct export *export;
+	struct {
+		uint8_t *bytes; /* owned */
+		size_t length, size;
+	} out;
+};
+
+/* The greeting is in out. */
+void negotiation_init(struct negotiation *negotiation, const struct exports *exports);
+void negotiation_fini(struct negotiation *negotiation);
+
+/* negotiation_feed() - take the first message of @bytes, whatever the client wrote there.
+ * Call it again, while the stage goes on, with the bytes that follow, and with out emptied: so what a client can make us
+ * hold is the reply to one option.
+ * Returns how many bytes were used: 0 means that the message is not complete. */
+size_t negotiation_feed(struct negotiation *negotiation, const uint8_t *bytes, size_t length);
+
+/* negotiation_sent() - the first @length bytes of out have left. */
+void negotiation_sent(struct negotiation *negotiation, size_t length);
+
+/* The data of NBD_OPT_INFO and NBD_OPT_GO. */
+struct info_request {
+	const char *name; /* borrowed: in the option's data */
+	uint32_t name_length;
+	unsigned wanted; /* 1 << enum nbd_info, of those we know */
+};
+
+/* Returns 0, or -EINVAL with the reason in @why. */
+int info_request_parse(const uint8_t *data, uint32_t length, struct info_request *out, const char **why);

@@ -1,0 +1,69 @@
+/* server/request.h -- one NBD command, from header parsed to reply sent; and the pool it comes from.
+ *
+ * A request belongs to its session's worker; while it is on the disk, its block part and data belong to the disk.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "cache/block.h"
+#include "server/buffer.h"
+#include "server/command.h"
+
+enum request_stage {
+	REQUEST_FREE,
+	REQUEST_RECEIVING, /* its payload is on the way */
+	REQUEST_ON_DISK,
+	REQUEST_REPLYING,
+};
+
+#define REQUEST_MAGIC 0x76726571u
+
+struct session;
+
+struct request {
+	uint32_t magic;
+	enum request_stage stage;
+	struct session *session; /* borrowed: a session outlives its requests */
+	struct request *next;	 /* in the pool, or the session's list of replies */
+	struct command command;
+	int status;	       /* 0 or -errno, once REPLYING */
+	const char *why;       /* a constant, for the client; NULL: the status says it all */
+	struct buffer *buffer; /* owned; NULL: no data */
+	struct iovec iov;      /* the data, for block */
+	struct block_req block;
+};
+
+struct request_pool {
+	struct request *free; /* owned */
+	unsigned free_count, free_max;
+};
+
+/* At most @free_max free requests are kept. */
+void request_pool_init(struct request_pool *pool, unsigned free_max);
+void request_pool_fini(struct request_pool *pool);
+
+/* A request without buffer and status; magic and stage FREE are set, block is undefined. NULL without memory. */
+struct request *request_get(struct request_pool *pool);
+/* Its buffer, if any, must be put before. */
+void request_put(struct request_pool *pool, struct request *request);
+
+/* The request whose block part this is. */
+struct request *request_of(struct block_req *block);
+
+/* A reply's head: the longest is an error chunk with its words. */
+#define REPLY_HEAD_MAX 128
+
+/* request_reply() - write the head of @request's reply to @out, REPLY_HEAD_MAX bytes; a read that succeeded is to be
+ * followed by its data.
+ * @structured: reads and errors answer with one structured chunk, as proto.md demands of reads and wishes for errors;
+ * other successes with the shorter simple reply.
+ * Returns the head's length. */
+size_t request_reply(const struct request *request, bool structured, uint8_t *out);
+
+/* Bytes of data behind the head. */
+static inline size_t request_reply_data(const struct request *request)
+{
+	return request->command.type == NBD_CMD_READ && request->status == 0 ? request->command.length : 0;
+}

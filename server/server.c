@@ -1,0 +1,222 @@
+/* server/server.c -- puts the pieces together on the main thread.
+ *
+ *  serving --signal--> draining: listeners closed, workers drain --all workers ended--> server_run() returns
+ *                        |  deadline: workers kill their sessions
+ *                        +--second signal--> _exit() */
+#include "server/server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/container.h"
+#include "conf/log.h"
+#include "server/limits.h"
+#include "server/listener.h"
+#include "server/session.h"
+
+static struct worker *least_loaded(struct server *server)
+{
+	struct worker *least = &server->workers[0];
+
+	for (unsigned i = 1; i < server->worker_count; i++)
+		if (atomic_load_explicit(&server->workers[i].load, memory_order_relaxed) <
+			atomic_load_explicit(&least->load, memory_order_relaxed))
+			least = &server->workers[i];
+	return least;
+}
+
+static void on_session_ready(struct handshakes *handshakes, struct session *session)
+{
+	struct server *server = container_of(handshakes, struct server, handshakes);
+
+	session_hand_over(session, least_loaded(server));
+}
+
+static unsigned connections(const struct server *server)
+{
+	unsigned count = server->handshakes.count;
+
+	for (unsigned i = 0; i < server->worker_count; i++)
+		count += atomic_load_explicit(&server->workers[i].load, memory_order_relaxed);
+	return count;
+}
+
+static void on_accepted(void *owner, int fd, const char *peer)
+{
+	struct server *server = owner;
+
+	if (connections(server) >= CONNECTIONS_MAX) {
+		close_report(CLOSE_connections_max, peer);
+		close(fd);
+		return;
+	}
+	handshake_start(&server->handshakes, fd, peer);
+}
+
+static void close_listeners(struct server *server)
+{
+	for (unsigned i = 0; i < server->listener_count; i++)
+		listener_close(server->listeners[i]);
+	server->listener_count = 0;
+}
+
+static void drain(struct server *server)
+{
+	server->draining = true;
+	close_listeners(server);
+	handshakes_close(&server->handshakes, CLOSE_shutdown);
+	for (unsigned i = 0; i < server->worker_count; i++)
+		worker_drain(&server->workers[i]);
+	ev_timer_start(server->loop.ev, &server->on_drain_deadline);
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)
+{
+	struct server *server = watcher->data;
+
+	(void)ev;
+	(void)events;
+	if (server->draining) {
+		log_warning("second signal: ends at once");
+		_exit(EXIT_FAILURE);
+	}
+	log_info("signal %s: finishes what is in flight and ends", sigabbrev_np(watcher->signum));
+	drain(server);
+}
+
+static void on_drain_deadline(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)ev;
+	(void)events;
+	for (unsigned i = 0; i < server->worker_count; i++)
+		worker_kill(&server->workers[i]);
+}
+
+static void on_worker_ended(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, ended);
+	struct server *server = container_of(worker->owner, struct server, loop.mailbox);
+
+	if (--server->workers_running == 0)
+		loop_stop(&server->loop);
+}
+
+static void watch_signals(struct server *server)
+{
+	static const int signals[2] = { SIGTERM, SIGINT };
+
+	for (int i = 0; i < 2; i++) {
+		ev_signal_init(&server->on_signal[i], on_signal, signals[i]);
+		server->on_signal[i].data = server;
+		ev_signal_start(server->loop.ev, &server->on_signal[i]);
+	}
+}
+
+int server_init(struct server *server)
+{
+	int error;
+
+	*server = (struct server){ 0 };
+	error = loop_init(&server->loop, true);
+	if (error)
+		return error;
+	exports_init(&server->exports);
+	handshakes_init(&server->handshakes, &server->loop, &server->exports, on_session_ready);
+	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
+	server->on_drain_deadline.data = server;
+	watch_signals(server);
+	return 0;
+}
+
+static int add_listener(struct server *server, const struct address *address, char *why, size_t why_size)
+{
+	struct listener **more =
+		realloc(server->listeners, (server->listener_count + 1) * sizeof(server->listeners[0]));
+
+	if (!more) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	server->listeners = more;
+	more[server->listener_count] =
+		listener_open(&server->loop, address, on_accepted, server, why, why_size);
+	if (!more[server->listener_count])
+		return -1;
+	server->listener_count++;
+	return 0;
+}
+
+int server_listen(struct server *server, const char *text, char *why, size_t why_size)
+{
+	struct address addresses[ADDRESS_RESOLVED_MAX];
+	int prefix = snprintf(why, why_size, "%s: ", text);
+	int count;
+
+	if ((size_t)prefix >= why_size)
+		prefix = 0;
+	count = address_resolve(text, addresses, why + prefix, why_size - (size_t)prefix);
+	for (int i = 0; i < count; i++)
+		if (add_listener(server, &addresses[i], why, why_size))
+			return -1;
+	return count > 0 ? 0 : -1;
+}
+
+static int start_workers(struct server *server, unsigned workers, char *why, size_t why_size)
+{
+	server->workers = calloc(workers, sizeof(server->workers[0]));
+	for (unsigned i = 0; server->workers && i < workers; i++) {
+		int error = worker_start(&server->workers[i], &server->loop.mailbox, on_worker_ended);
+
+		if (error) {
+			snprintf(why, why_size, "cannot start a worker with its io_uring: %s",
+				strerror(-error));
+			return -1;
+		}
+		server->worker_count = server->workers_running = i + 1;
+	}
+	if (server->workers)
+		return 0;
+	snprintf(why, why_size, "out of memory");
+	return -1;
+}
+
+static void announce(const struct server *server)
+{
+	char uri[256];
+
+	for (unsigned i = 0; i < server->listener_count; i++)
+		log_info("listening on %s",
+			address_uri(listener_address(server->listeners[i]), uri, sizeof(uri)));
+}
+
+int server_run(struct server *server, unsigned workers, char *why, size_t why_size)
+{
+	int error = start_workers(server, workers, why, why_size);
+
+	if (error)
+		drain(server);
+	else
+		announce(server);
+	if (server->workers_running > 0)
+		loop_run(&server->loop);
+	for (unsigned i = 0; i < server->worker_count; i++)
+		worker_join(&server->workers[i]);
+	return error;
+}
+
+void server_fini(struct server *server)
+{
+	close_listeners(server);
+	free(server->listeners);
+	free(server->workers);
+	exports_fini(&server->exports);
+	for (int i = 0; i < 2; i++)
+		ev_signal_stop(server->loop.ev, &server->on_signal[i]);
+	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
+	loop_fini(&server->loop);
+}

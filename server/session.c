@@ -1,0 +1,675 @@
+/* server/session.c -- receives, parses, submits, replies; all of it begun in one place, session_turn().
+ *
+ * S1  At most one receive and one send of a session are in the ring, so the stream keeps its order.
+ * S2  A buffer that the ring or the disk may still touch is not released: the payload being received until the receive
+ *     has ended, the data of replies until their send has ended, a request on the disk until it is done.
+ * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), in the list of
+ *     replies to send, or in the list of those being sent. requests counts all of them.
+ * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk or
+ *     queued for the end of the turn. */
+#include "server/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "conf/address.h"
+#include "conf/container.h"
+#include "conf/log.h"
+#include "server/limits.h"
+#include "server/worker.h"
+
+/*  OPEN --disconnect, hangup, drain--> FINISHING --all answered--> DYING --idle--> freed
+ *    |                                     |  \--drained, replies on the way--> LINGERING --hangup--^
+ *    +---- broken, bad request ------------+----------- also from LINGERING -------^             */
+enum session_state { SESSION_OPEN, SESSION_FINISHING, SESSION_LINGERING, SESSION_DYING };
+
+struct request_list {
+	struct request *first, **last;
+};
+
+struct session {
+	struct session *next, **link; /* in the worker's list */
+	struct worker *worker;	      /* borrowed: ends after its sessions */
+	const struct export *export;  /* borrowed: constant until the workers have ended */
+	int fd;			      /* owned */
+	bool structured;
+	enum session_state state;
+	enum close_reason reason; /* from FINISHING on */
+	struct uring_task turn;
+	struct mail arrival;
+	struct uring_op cancel; /* of the receive */
+	bool cancelling;
+
+	unsigned requests, on_disk;
+	size_t bytes;	   /* data of all requests, up to CONNECTION_BYTES_MAX */
+	size_t turn_bytes; /* data of those begun in this turn, up to TURN_BYTES_MAX */
+
+	struct {
+		struct uring_op op;
+		bool armed;
+		bool stalled;	/* what waits in bytes finds no room: do not receive */
+		bool more;	/* the socket had more: do not poll first */
+		int ended;	/* 0, or the end of the stream as -errno; -ENODATA: in order */
+		uint8_t *bytes; /* owned: RECEIVE_BYTES */
+		size_t start, end;
+		struct request
+			*request; /* its payload is being received; without a buffer it is thrown away */
+		uint32_t rest;	  /* bytes of that payload still to come */
+		size_t direct;	  /* the receive's first bytes that go to that payload's buffer */
+		struct iovec iov[2];
+		struct msghdr message;
+	} in;
+
+	struct {
+		struct uring_op op;
+		bool armed;
+		struct request_list ready, sending;
+		struct msghdr message; /* the part of iov that has not left */
+		struct iovec iov[SEND_IOVECS];
+		uint8_t heads[SEND_HEADER_BYTES];
+	} out;
+
+	char peer[ADDRESS_TEXT_SIZE];
+};
+
+static void wake(struct session *session)
+{
+	uring_defer(&session->worker->ring, &session->turn);
+}
+
+/* Requests. */
+
+static void list_init(struct request_list *list)
+{
+	list->first = NULL;
+	list->last = &list->first;
+}
+
+static void list_add(struct request_list *list, struct request *request)
+{
+	request->next = NULL;
+	*list->last = request;
+	list->last = &request->next;
+}
+
+static struct request *list_take(struct request_list *list)
+{
+	struct request *request = list->first;
+
+	list->first = request->next;
+	if (!list->first)
+		list->last = &list->first;
+	return request;
+}
+
+static void drop_data(struct session *session, struct request *request)
+{
+	if (!request->buffer)
+		return;
+	buffer_put(&session->worker->buffers, request->buffer);
+	request->buffer = NULL;
+	session->bytes -= request->command.length;
+}
+
+static void release(struct session *session, struct request *request)
+{
+	drop_data(session, request);
+	request_put(&session->worker->requests, request);
+	session->requests--;
+}
+
+static void release_all(struct session *session, struct request_list *list)
+{
+	while (list->first)
+		release(session, list_take(list));
+}
+
+static void answer(struct session *session, struct request *request, int status)
+{
+	request->stage = REQUEST_REPLYING;
+	request->status = status;
+	if (session->state == SESSION_DYING) {
+		release(session, request);
+		return;
+	}
+	if (request_reply_data(request) == 0)
+		drop_data(session, request);
+	list_add(&session->out.ready, request);
+}
+
+static void finish_on_disk(struct session *session, struct request *request, int status)
+{
+	session->on_disk--;
+	/* "The server SHOULD NOT return NBD_ENOTSUP except [for] NBD_CMD_FLAG_FAST_ZERO". */
+	if (status == -ENOTSUP && !(request->command.flags & NBD_CMD_FLAG_FAST_ZERO))
+		status = -EIO;
+	answer(session, request, status);
+}
+
+static void on_done(struct block_req *block, int status)
+{
+	struct request *request = request_of(block);
+	struct session *session = request->session;
+
+	finish_on_disk(session, request, status);
+	wake(session);
+}
+
+/* Everything but range and flags, which command_check() wrote. */
+static void submit(struct session *session, struct request *request)
+{
+	struct block_req *block = &request->block;
+	int status;
+
+	block->iov = &request->iov;
+	block->iov_count = 0;
+	if (request->buffer) {
+		request->iov = (struct iovec){ buffer_data(request->buffer), request->command.length };
+		block->iov_count = 1;
+	}
+	block->done = on_done;
+	block->ring = &session->worker->ring;
+	request->stage = REQUEST_ON_DISK;
+	session->on_disk++;
+	status = disk_submit(session->export->disk, block);
+	if (status != DISK_PENDING)
+		finish_on_disk(session, request, status);
+}
+
+/* Its header and payload, if any, are here. */
+static void start(struct session *session, struct request *request)
+{
+	if (request->status)
+		answer(session, request, request->status);
+	else
+		submit(session, request);
+}
+
+/* Receiving. */
+
+/* Bytes of data that @command will hold, if it is valid at all. */
+static size_t data_wanted(const struct session *session, const struct command *command)
+{
+	bool moves_data = command->type == NBD_CMD_READ || command->type == NBD_CMD_WRITE;
+
+	return moves_data && command->length <= session->export->disk->facts.data_max ? command->length : 0;
+}
+
+static bool has_room(const struct session *session, size_t wanted)
+{
+	if (session->requests >= CONNECTION_REQUESTS_MAX)
+		return false;
+	if (session->bytes > 0 && session->bytes + wanted > CONNECTION_BYTES_MAX)
+		return false;
+	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
+}
+
+static void take_buffer(struct session *session, struct request *request, size_t wanted)
+{
+	request->buffer = buffer_get(&session->worker->buffers, wanted);
+	if (!request->buffer) {
+		request->status = -ENOMEM;
+		return;
+	}
+	session->bytes += wanted;
+	session->turn_bytes += wanted;
+}
+
+static bool begin(struct session *session, const struct command *command, size_t wanted)
+{
+	struct request *request = request_get(&session->worker->requests);
+
+	if (!request) {
+		session_kill(session, CLOSE_memory);
+		return false;
+	}
+	session->requests++;
+	request->session = session;
+	request->command = *command;
+	request->stage = REQUEST_RECEIVING;
+	request->status = command_check(
+		command, &session->export->disk->facts, session->structured, &request->block, &request->why);
+	if (request->status == 0 && wanted > 0)
+		take_buffer(session, request, wanted);
+	if (command_has_payload(command)) {
+		session->in.request = request;
+		session->in.rest = command->length;
+	} else {
+		start(session, request);
+	}
+	return true;
+}
+
+/* Returns whether the stream goes on behind the header. */
+static bool take_header(struct session *session)
+{
+	struct command command;
+	size_t wanted;
+
+	if (session->in.end - session->in.start < sizeof(struct nbd_request_header))
+		return false;
+	if (command_parse(session->in.bytes + session->in.start, &command)) {
+		session_kill(session, CLOSE_request_magic);
+		return false;
+	}
+	if (command.type == NBD_CMD_DISC) {
+		session_finish(session, CLOSE_disconnect);
+		return false;
+	}
+	wanted = data_wanted(session, &command);
+	if (!has_room(session, wanted)) {
+		session->in.stalled = true;
+		return false;
+	}
+	session->in.start += sizeof(struct nbd_request_header);
+	return begin(session, &command, wanted);
+}
+
+static uint8_t *payload_rest(const struct session *session)
+{
+	const struct request *request = session->in.request;
+
+	return buffer_data(request->buffer) + (request->command.length - session->in.rest);
+}
+
+/* Returns whether the payload is complete. */
+static bool take_payload(struct session *session)
+{
+	struct request *request = session->in.request;
+	size_t here = session->in.end - session->in.start;
+
+	if (here > session->in.rest)
+		here = session->in.rest;
+	if (request->buffer)
+		memcpy(payload_rest(session), session->in.bytes + session->in.start, here);
+	session->in.start += here;
+	session->in.rest -= (uint32_t)here;
+	if (session->in.rest > 0)
+		return false;
+	session->in.request = NULL;
+	start(session, request);
+	return true;
+}
+
+/* The client hung up: what it asked before is still carried out and answered. */
+static void take_end(struct session *session)
+{
+	bool in_order = session->in.start == session->in.end && !session->in.request;
+
+	if (session->in.ended != -ENODATA)
+		session_kill(session, CLOSE_broken);
+	else
+		session_finish(session, in_order ? CLOSE_hangup : CLOSE_cut_off);
+}
+
+static void take_requests(struct session *session)
+{
+	bool goes_on = true;
+
+	/* While a receive is armed, the payload it brings is not ours to touch. */
+	if (session->in.armed)
+		return;
+	session->in.stalled = false;
+	session->turn_bytes = 0;
+	while (goes_on && session->state == SESSION_OPEN)
+		goes_on = session->in.request ? take_payload(session) : take_header(session);
+	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
+		take_end(session);
+}
+
+static void on_received(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, in.op);
+
+	session->in.armed = false;
+	session->in.more = flags & IORING_CQE_F_SOCK_NONEMPTY;
+	if (result > 0) {
+		size_t got = (size_t)result;
+		size_t direct = got < session->in.direct ? got : session->in.direct;
+
+		session->in.rest -= (uint32_t)direct;
+		session->in.end += got - direct;
+	} else if (result == 0) {
+		session->in.ended = -ENODATA;
+	} else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
+		session->in.ended = result;
+	}
+	wake(session);
+}
+
+/* What is left in the buffer is less than a header, so moving it to the front is cheap. */
+static void compact(struct session *session)
+{
+	size_t left = session->in.end - session->in.start;
+
+	if (session->state != SESSION_OPEN)
+		left = 0;
+	else if (session->in.start > 0)
+		memmove(session->in.bytes, session->in.bytes + session->in.start, left);
+	session->in.start = 0;
+	session->in.end = left;
+}
+
+static struct iovec receive_space(const struct session *session)
+{
+	return (struct iovec){ session->in.bytes + session->in.end, RECEIVE_BYTES - session->in.end };
+}
+
+/* Straight into the request's buffer, together with what follows where little is missing. */
+static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
+{
+	session->in.direct = session->in.rest;
+	if (session->in.rest >= RECEIVE_WHOLE_MIN) {
+		io_uring_prep_recv(sqe, session->fd, payload_rest(session), session->in.rest, MSG_WAITALL);
+		return;
+	}
+	session->in.iov[0] = (struct iovec){ payload_rest(session), session->in.rest };
+	session->in.iov[1] = receive_space(session);
+	session->in.message = (struct msghdr){ .msg_iov = session->in.iov, .msg_iovlen = 2 };
+	io_uring_prep_recvmsg(sqe, session->fd, &session->in.message, 0);
+}
+
+static void prepare_bytes(struct session *session, struct io_uring_sqe *sqe)
+{
+	struct iovec space = receive_space(session);
+
+	session->in.direct = 0;
+	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
+}
+
+static void receive(struct session *session)
+{
+	struct io_uring_sqe *sqe;
+
+	if (session->in.armed || session->in.stalled || session->in.ended)
+		return;
+	if (session->state != SESSION_OPEN && session->state != SESSION_LINGERING)
+		return;
+	compact(session);
+	sqe = uring_sqe(&session->worker->ring, &session->in.op);
+	if (session->in.request && session->in.request->buffer)
+		prepare_payload(session, sqe);
+	else
+		prepare_bytes(session, sqe);
+	/* A client answers our replies with its next requests: a first try would find nothing. */
+	if (!session->in.more)
+		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	session->in.armed = true;
+}
+
+static void on_cancelled(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, cancel);
+
+	(void)result;
+	(void)flags;
+	session->cancelling = false;
+	wake(session);
+}
+
+static void stop_receiving(struct session *session)
+{
+	if (!session->in.armed || session->cancelling)
+		return;
+	io_uring_prep_cancel(uring_sqe(&session->worker->ring, &session->cancel), &session->in.op, 0);
+	session->cancelling = true;
+}
+
+/* Sending. */
+
+static void add_iovec(struct msghdr *message, void *base, size_t length)
+{
+	struct iovec *last = &message->msg_iov[message->msg_iovlen];
+
+	/* Heads without data stand one behind the other. */
+	if (message->msg_iovlen > 0 && (uint8_t *)last[-1].iov_base + last[-1].iov_len == base)
+		last[-1].iov_len += length;
+	else
+		message->msg_iov[message->msg_iovlen++] = (struct iovec){ base, length };
+}
+
+/* Moves replies to the message, until it is full; those without data have nothing left to wait for. */
+static void gather(struct session *session)
+{
+	struct msghdr *message = &session->out.message;
+	size_t heads = 0, data = 0;
+
+	*message = (struct msghdr){ .msg_iov = session->out.iov };
+	while (session->out.ready.first && heads + REPLY_HEAD_MAX <= SEND_HEADER_BYTES &&
+		message->msg_iovlen + 2 <= SEND_IOVECS && data < SEND_BYTES_MAX) {
+		struct request *request = list_take(&session->out.ready);
+		uint8_t *head = session->out.heads + heads;
+		size_t length = request_reply(request, session->structured, head);
+
+		add_iovec(message, head, length);
+		heads += length;
+		length = request_reply_data(request);
+		if (length == 0) {
+			release(session, request);
+			continue;
+		}
+		add_iovec(message, buffer_data(request->buffer), length);
+		data += length;
+		list_add(&session->out.sending, request);
+	}
+}
+
+static void send_message(struct session *session)
+{
+	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
+
+	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
+	io_uring_prep_sendmsg(sqe, session->fd, &session->out.message, MSG_NOSIGNAL | MSG_WAITALL);
+	session->out.armed = true;
+}
+
+static void send_replies(struct session *session)
+{
+	if (session->out.armed || !session->out.ready.first || session->state == SESSION_DYING)
+		return;
+	gather(session);
+	send_message(session);
+}
+
+/* Returns whether something is left. */
+static bool advance(struct msghdr *message, size_t sent)
+{
+	while (message->msg_iovlen > 0 && sent >= message->msg_iov->iov_len) {
+		sent -= message->msg_iov->iov_len;
+		message->msg_iov++;
+		message->msg_iovlen--;
+	}
+	if (message->msg_iovlen == 0)
+		return false;
+	message->msg_iov->iov_base = (uint8_t *)message->msg_iov->iov_base + sent;
+	message->msg_iov->iov_len -= sent;
+	return true;
+}
+
+static void on_sent(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, out.op);
+	bool failed = result < 0 && result != -EINTR && result != -EAGAIN;
+
+	(void)flags;
+	session->out.armed = false;
+	if (failed && session->state != SESSION_DYING)
+		session_kill(session, CLOSE_broken);
+	if (session->state != SESSION_DYING &&
+		advance(&session->out.message, result > 0 ? (size_t)result : 0)) {
+		send_message(session);
+		return;
+	}
+	release_all(session, &session->out.sending);
+	wake(session);
+}
+
+/* Ending. */
+
+static void die(struct session *session)
+{
+	session->state = SESSION_DYING;
+	close_report(session->reason, session->peer);
+	/* Ends what is in the ring; where nothing is, close(2) lets the last replies leave. */
+	if (session->in.armed || session->out.armed)
+		shutdown(session->fd, SHUT_RDWR);
+	release_all(session, &session->out.ready);
+	wake(session);
+}
+
+void session_kill(struct session *session, enum close_reason reason)
+{
+	if (session->state == SESSION_DYING)
+		return;
+	session->reason = reason;
+	die(session);
+}
+
+void session_finish(struct session *session, enum close_reason reason)
+{
+	if (session->state != SESSION_OPEN)
+		return;
+	session->reason = reason;
+	session->state = SESSION_FINISHING;
+	stop_receiving(session);
+	wake(session);
+}
+
+/* Bytes that the peer's kernel does not have yet. */
+static bool replies_on_the_way(const struct session *session)
+{
+	int unsent;
+
+	return ioctl(session->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0;
+}
+
+/* Closing a socket with requests unread would reset the connection and take back replies that are still on the way. So
+ * a client that was cut short keeps being read, until it has seen the end of our replies and hangs up. */
+static void wind_up(struct session *session)
+{
+	if (session->reason == CLOSE_shutdown && replies_on_the_way(session)) {
+		session->state = SESSION_LINGERING;
+		shutdown(session->fd, SHUT_WR);
+	} else {
+		die(session);
+	}
+}
+
+static void drop_partial(struct session *session)
+{
+	if (session->in.armed || !session->in.request)
+		return;
+	release(session, session->in.request);
+	session->in.request = NULL;
+}
+
+static bool is_idle(const struct session *session)
+{
+	return !session->in.armed && !session->out.armed && !session->cancelling && session->on_disk == 0 &&
+	       !session->turn.queued;
+}
+
+static void session_free(struct session *session)
+{
+	struct worker *worker = session->worker;
+
+	assert(session->requests == 0 && session->bytes == 0);
+	if (session->next)
+		session->next->link = session->link;
+	*session->link = session->next;
+	close(session->fd);
+	free(session->in.bytes);
+	free(session);
+	worker_lose(worker);
+}
+
+static void settle(struct session *session)
+{
+	if (session->state == SESSION_FINISHING || session->state == SESSION_DYING)
+		drop_partial(session);
+	if (session->state == SESSION_FINISHING && session->requests == 0 && !session->out.armed &&
+		!session->in.armed)
+		wind_up(session);
+	if (session->state == SESSION_LINGERING && session->in.ended)
+		die(session);
+	if (session->state == SESSION_LINGERING)
+		receive(session);
+	if (session->state == SESSION_DYING && is_idle(session))
+		session_free(session);
+}
+
+/* The end of a turn: once for all that happened in it. Replies go first, then what finished at once. */
+static void session_turn(struct uring_task *task)
+{
+	struct session *session = container_of(task, struct session, turn);
+
+	send_replies(session);
+	if (session->state == SESSION_OPEN)
+		take_requests(session);
+	send_replies(session);
+	receive(session);
+	settle(session);
+}
+
+static void on_arrival(struct mail *mail)
+{
+	struct session *session = container_of(mail, struct session, arrival);
+	struct worker *worker = session->worker;
+
+	session->next = worker->sessions;
+	session->link = &worker->sessions;
+	if (session->next)
+		session->next->link = &session->next;
+	worker->sessions = session;
+	log_debug("%s: serves export '%s'", session->peer, session->export->spec.name);
+	wake(session);
+	worker_gain(worker, session);
+}
+
+struct session *session_new(int fd, const struct export *export, bool structured, const char *peer,
+	const uint8_t *early, size_t early_length)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	uint8_t *bytes = malloc(RECEIVE_BYTES);
+
+	assert(early_length <= RECEIVE_BYTES);
+	if (!session || !bytes) {
+		free(session);
+		free(bytes);
+		close(fd);
+		return NULL;
+	}
+	session->fd = fd;
+	session->export = export;
+	session->structured = structured;
+	session->turn.run = session_turn;
+	session->arrival.read = on_arrival;
+	session->cancel.done = on_cancelled;
+	session->in.op.done = on_received;
+	session->in.bytes = bytes;
+	session->in.end = early_length;
+	memcpy(bytes, early, early_length);
+	session->out.op.done = on_sent;
+	list_init(&session->out.ready);
+	list_init(&session->out.sending);
+	strcpy(session->peer, peer);
+	return session;
+}
+
+void session_hand_over(struct session *session, struct worker *worker)
+{
+	session->worker = worker;
+	atomic_fetch_add_explicit(&worker->load, 1, memory_order_relaxed);
+	uring_post(&worker->ring, &session->arrival);
+}
+
+struct session *session_next(const struct session *session)
+{
+	return session->next;
+}

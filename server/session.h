@@ -1,0 +1,40 @@
+/* server/session.h -- the transmission phase of one connection: requests in, replies out.
+ *
+ * It starts with a connected socket and an agreed export and belongs to one worker. Its work is batched: what one receive
+ * brought is parsed and submitted together, and the replies that are ready at the end of a turn leave in one send. It
+ * has a bounded number of requests and bytes in flight (server/limits.h) and reads its socket only while there is room.
+ * Spec: proto.md, "Transmission".
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/close_reason.h"
+#include "server/export.h"
+
+struct worker;
+struct session;
+
+/* session_new() - any thread.
+ * @fd: a connected stream socket in blocking mode; the session's from now on, also on failure.
+ * @early: what the client sent behind its handshake, up to RECEIVE_BYTES; copied.
+ * @peer: address_text() of the client; copied.
+ * Returns NULL without memory. */
+struct session *session_new(int fd, const struct export *export, bool structured, const char *peer,
+	const uint8_t *early, size_t early_length);
+
+/* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
+void session_hand_over(struct session *session, struct worker *worker);
+
+/* The next in its worker's list. */
+struct session *session_next(const struct session *session);
+
+/* The rest is for the worker's thread. A session frees itself, later, never inside one of these calls. */
+
+/* Take no more requests; end when those in flight are answered. */
+void session_finish(struct session *session, enum close_reason reason);
+
+/* End now: nothing more is sent. */
+void session_kill(struct session *session, enum close_reason reason);

@@ -1,0 +1,125 @@
+/* server/worker.c -- starts, drains and ends a thread of sessions. */
+#include "server/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include "conf/container.h"
+#include "server/limits.h"
+#include "server/session.h"
+
+static void stop_if_idle(struct worker *worker)
+{
+	if (worker->draining && !worker->sessions)
+		uring_stop(&worker->ring);
+}
+
+static void on_drain(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, drain);
+
+	worker->draining = true;
+	for (struct session *session = worker->sessions; session; session = session_next(session))
+		session_finish(session, CLOSE_shutdown);
+	stop_if_idle(worker);
+}
+
+static void on_kill(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, kill);
+
+	for (struct session *session = worker->sessions; session; session = session_next(session))
+		session_kill(session, CLOSE_drain_deadline);
+}
+
+static int init(struct worker *worker)
+{
+	int error = uring_init(&worker->ring);
+
+	if (error)
+		return error;
+	buffer_pool_init(&worker->buffers, POOL_BYTES_MAX);
+	request_pool_init(&worker->requests, POOL_REQUESTS_MAX);
+	return 0;
+}
+
+static void *run(void *argument)
+{
+	struct worker *worker = argument;
+
+	prctl(PR_SET_NAME, "vnbd-worker");
+	worker->start_error = init(worker);
+	sem_post(&worker->started);
+	if (worker->start_error)
+		return NULL;
+	uring_run(&worker->ring);
+	mailbox_post(worker->owner, &worker->ended);
+	return NULL;
+}
+
+/* Signals are the main thread's. */
+static int create_thread(struct worker *worker)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = -pthread_create(&worker->thread, NULL, run, worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+int worker_start(struct worker *worker, struct mailbox *owner, void (*ended)(struct mail *mail))
+{
+	int error;
+
+	*worker = (struct worker){
+		.owner = owner,
+		.ended.read = ended,
+		.drain.read = on_drain,
+		.kill.read = on_kill,
+	};
+	sem_init(&worker->started, 0, 0);
+	error = create_thread(worker);
+	if (!error) {
+		while (sem_wait(&worker->started) && errno == EINTR)
+			;
+		error = worker->start_error;
+		if (error)
+			pthread_join(worker->thread, NULL);
+	}
+	sem_destroy(&worker->started);
+	return error;
+}
+
+void worker_join(struct worker *worker)
+{
+	pthread_join(worker->thread, NULL);
+	request_pool_fini(&worker->requests);
+	buffer_pool_fini(&worker->buffers);
+	uring_fini(&worker->ring);
+}
+
+void worker_drain(struct worker *worker)
+{
+	uring_post(&worker->ring, &worker->drain);
+}
+
+void worker_kill(struct worker *worker)
+{
+	uring_post(&worker->ring, &worker->kill);
+}
+
+void worker_gain(struct worker *worker, struct session *session)
+{
+	if (worker->draining)
+		session_finish(session, CLOSE_shutdown);
+}
+
+void worker_lose(struct worker *worker)
+{
+	atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
+	stop_if_idle(worker);
+}

@@ -1,0 +1,47 @@
+/* server/worker.h -- a thread that serves sessions: one io_uring, and the memory its sessions draw from. */
+#pragma once
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "cache/uring.h"
+#include "conf/mailbox.h"
+#include "server/buffer.h"
+#include "server/request.h"
+
+struct session;
+
+struct worker {
+	struct uring ring;
+	struct buffer_pool buffers;
+	struct request_pool requests;
+	struct session *sessions; /* owned: the first of a list */
+	bool draining;
+	atomic_uint load; /* shared: sessions; whoever hands one over adds, this thread subtracts */
+	struct mail drain, kill;
+	struct mail ended; /* what the owner gave, posted to @owner */
+	struct mailbox *owner;
+	pthread_t thread;
+	/* While it starts. */
+	sem_t started;
+	int start_error;
+};
+
+/* worker_start() - a new thread; @ended is posted to @owner as the last thing it does.
+ * Returns 0, or -errno of what the thread or its ring lacks. */
+int worker_start(struct worker *worker, struct mailbox *owner, void (*ended)(struct mail *mail));
+
+/* After ended was read. */
+void worker_join(struct worker *worker);
+
+/* Any thread: let every session finish, and end when none is left. */
+void worker_drain(struct worker *worker);
+
+/* Any thread, after worker_drain(): its sessions end now. */
+void worker_kill(struct worker *worker);
+
+/* For sessions, on the worker's thread: one more, already counted in load, and one less. */
+void worker_gain(struct worker *worker, struct session *session);
+void worker_lose(struct worker *worker);
