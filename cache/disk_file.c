@@ -303,6 +303,7 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 	file->tail_start = facts->size & (facts->direct_grid - 1)
 				   ? facts->size & ~(uint64_t)(facts->direct_grid - 1)
 				   : UINT64_MAX;
+	atomic_init(&file->lacks[SPACE_PUNCH], facts->cannot_zero_fast);
 	inline_gate_init(&file->gate, !facts->is_device && !manner->direct && !manner->readonly);
 	file->disk.facts = (struct disk_facts){
 		.size = facts->size,
@@ -327,18 +328,20 @@ int disk_file_open(
 {
 	const struct complaint complaint = { .why = why, .size = why_size };
 	struct file *file = calloc(1, sizeof(*file));
+	char *own_path = strdup(path);
 	struct file_facts facts;
 	struct stat found;
 	int error;
 
-	if (!file)
+	if (!file || !own_path) {
+		free(file);
+		free(own_path);
 		return complain(&complaint, -ENOMEM, "%s: out of memory", path);
+	}
 	file->disk.ops = &file_ops;
 	file->fd = file->sync_fd = -1;
-	file->path = strdup(path);
-	error = file->path ? 0 : complain(&complaint, -ENOMEM, "%s: out of memory", path);
-	if (!error)
-		error = open_data(file, manner, &found, &facts, &complaint);
+	file->path = own_path;
+	error = open_data(file, manner, &found, &facts, &complaint);
 	if (!error) {
 		take_facts(file, manner, &facts);
 		error = open_sync(file, manner, &found, &complaint);

@@ -82,34 +82,39 @@ static int get_direct_grid(int fd, struct file_facts *facts)
 	return is_grid(facts->direct_grid) && is_grid(facts->direct_memory) ? 0 : -EINVAL;
 }
 
-/* A partition has no queue of its own: its disk is the folder above. */
-static bool is_rotational(dev_t device)
+/* Returns a number of sysfs about a device's queue, or -1. A partition has no queue: its disk is the folder above. */
+static long queue_number(dev_t device, const char *name)
 {
 	static const char *const places[] = { "queue", "../queue" };
+	long number = -1;
 
-	for (unsigned i = 0; i < 2; i++) {
-		char path[80];
+	for (unsigned i = 0; i < 2 && number < 0; i++) {
+		char path[96];
 		FILE *file;
-		int word;
 
-		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/rotational", major(device),
-			minor(device), places[i]);
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s", major(device), minor(device),
+			places[i], name);
 		file = fopen(path, "re");
 		if (!file)
 			continue;
-		word = fgetc(file);
+		if (fscanf(file, "%ld", &number) !=
+			1) /* NOLINT: the kernel writes a number, and a wrong one harms nothing */
+			number = -1;
 		fclose(file);
-		return word == '1';
 	}
-	return false;
+	return number;
 }
 
 int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_facts *facts, const char **step)
 {
+	dev_t device = S_ISBLK(stat->st_mode) ? stat->st_rdev : stat->st_dev;
+
 	*facts = (struct file_facts){
 		.size = (uint64_t)stat->st_size,
 		.is_device = S_ISBLK(stat->st_mode),
-		.rotational = is_rotational(S_ISBLK(stat->st_mode) ? stat->st_rdev : stat->st_dev),
+		.rotational = queue_number(device, "rotational") == 1,
+		.cannot_zero_fast =
+			S_ISBLK(stat->st_mode) && queue_number(device, "write_zeroes_max_bytes") == 0,
 		.sector = 1,
 		.direct_grid = 1,
 		.direct_memory = 1,

@@ -12,7 +12,8 @@
 struct file_facts {
 	uint64_t size; /* bytes */
 	bool is_device;
-	bool rotational; /* false where nobody knows */
+	bool cannot_zero_fast; /* a device that says it has no command for it */
+	bool rotational;       /* false where nobody knows */
 	uint32_t
 		sector; /* a device's logical block: what fallocate(2) on it must be a multiple of; a file's is 1 */
 	uint32_t

@@ -537,23 +537,27 @@ void session_finish(struct session *session, enum close_reason reason)
 		return;
 	session->reason = reason;
 	session->state = SESSION_FINISHING;
+	session->in.stalled = false;
 	stop_receiving(session);
 	wake(session);
 }
 
-/* Bytes that the peer's kernel does not have yet. */
-static bool replies_on_the_way(const struct session *session)
+/* Replies that the peer's kernel does not have yet, or requests that we have not read. */
+static bool is_something_on_the_way(const struct session *session)
 {
-	int unsent;
+	int unsent = 0, unread = 0;
 
-	return ioctl(session->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0;
+	ioctl(session->fd, SIOCOUTQ, &unsent);
+	ioctl(session->fd, SIOCINQ, &unread);
+	return unsent > 0 || unread > 0;
 }
 
 /* Closing a socket with requests unread would reset the connection and take back replies that are still on the way. So
- * a client that was cut short keeps being read, until it has seen the end of our replies and hangs up. */
+ * a client that was cut short keeps being read, until it has seen the end of our replies and hangs up. An idle one may
+ * not look at its connection for hours, and is not waited for. */
 static void wind_up(struct session *session)
 {
-	if (session->reason == CLOSE_shutdown && replies_on_the_way(session)) {
+	if (session->reason == CLOSE_shutdown && is_something_on_the_way(session)) {
 		session->state = SESSION_LINGERING;
 		shutdown(session->fd, SHUT_WR);
 	} else {
