@@ -224,6 +224,16 @@ static void a_bad_request_touches_no_disk(void **state)
 		blk_request_finish(&w.request, cases[i].error);
 		assert_int_equal(*w.request.chain.last_writable, cases[i].status);
 	}
+	/* More than 4 GiB, of which these tests have no memory: the counts tell. */
+	vring_chain_begin(&w.request.chain, 0);
+	w.request.iov[0] = (struct iovec){ bytes, 16 };
+	w.request.iov[1] = (struct iovec){ bytes + 16, 1 };
+	w.request.chain.readable = w.request.chain.writable = 1;
+	w.request.chain.readable_bytes = 1ull << 32;
+	w.request.chain.writable_bytes = 1;
+	w.request.chain.last_writable = bytes + 16;
+	assert_int_equal(blk_request_parse(&w.request, &w.blk, w.blk.features), -EPROTO);
+	expect_status(&w, -EPROTO, VIRTIO_BLK_S_IOERR, 1);
 	/* No room for a status at all: nothing is written. */
 	assert_int_equal(ASK(&w, VIRTIO_BLK_T_OUT, 0, R(528)), -EPROTO);
 	assert_int_equal(blk_request_finish(&w.request, -EPROTO), 0);

@@ -136,6 +136,23 @@ static void a_stop_waits_for_what_is_in_flight(void **state)
 	vmm_end(&vmm);
 }
 
+static void a_ring_that_was_stopped_is_not_started_by_an_old_kick(void **state)
+{
+	struct vhost_user_vring_state ring = { 1, 0 };
+
+	(void)state;
+	vmm_begin(&vmm);
+	vmm_boot(&vmm);
+	vmm_send(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring), NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring)), sizeof(ring));
+	assert_int_equal(ring.num, 0);
+	guest_ask(&vmm, 1, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 1);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[1]), 0);
+	vmm_end(&vmm);
+}
+
 static void the_next_vmm_waits_for_the_last_ones_writes(void **state)
 {
 	uint64_t features;
@@ -317,6 +334,7 @@ int main(void)
 		cmocka_unit_test(a_ring_starts_at_its_kick_and_works_when_enabled),
 		cmocka_unit_test(a_kick_before_the_addresses_is_kept),
 		cmocka_unit_test(a_stop_waits_for_what_is_in_flight),
+		cmocka_unit_test(a_ring_that_was_stopped_is_not_started_by_an_old_kick),
 		cmocka_unit_test(the_next_vmm_waits_for_the_last_ones_writes),
 		cmocka_unit_test(memory_may_change_below_requests_in_flight),
 		cmocka_unit_test(a_new_call_descriptor_is_signalled_once),
