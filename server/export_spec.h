@@ -1,4 +1,5 @@
-/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,description=TEXT]
+/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,description=TEXT][,tls]
+ *  [,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
  *
  * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and TEXT a comma is
  * written twice.
@@ -9,12 +10,14 @@
 #include <stddef.h>
 
 #include "cache/cache.h"
+#include "server/access.h"
 
 struct export_spec {
 	char *name, *path; /* owned */
 	char *description; /* owned; NULL: none */
 	enum cache_mode mode;
 	bool readonly;
+	struct access access; /* owned */
 };
 
 /* export_spec_parse() - read @text into @spec, to be given to export_spec_fini().
