@@ -29,8 +29,9 @@ ifeq ($(VARIANT),clang)
 CC := clang
 endif
 
-SERVER_LIBS := -luring -lev
+SERVER_LIBS := -luring -lev -lgnutls
 CLIENT_LIBS := -lnbd -luring -lev
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -74,7 +75,7 @@ $(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf
 $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLIENT_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(ALL_LIBS)
 
 $(B)/tests/%: $(B)/tests/tools/%.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
@@ -128,7 +129,7 @@ FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='"$(VERSION)"' -I. -O1 -g -
 build/fuzz/%: tests/fuzz/%.c $(C_FILES) $(wildcard */*.h */*.def)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)
-	$(Q)clang $(FUZZ_CFLAGS) -o $@ $< $(filter-out %/main.c,$(C_FILES)) $(CLIENT_LIBS)
+	$(Q)clang $(FUZZ_CFLAGS) -o $@ $< $(filter-out %/main.c,$(C_FILES)) $(ALL_LIBS)
 
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
