@@ -28,6 +28,11 @@ endif
 ifeq ($(VARIANT),clang)
 CC := clang
 endif
+ifeq ($(VARIANT),fuzz)
+CC := clang
+ALL_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ALL_LDFLAGS += -fsanitize=address,undefined
+endif
 
 SERVER_LIBS := -luring -lev
 CLIENT_LIBS := -lnbd -luring -lev
@@ -122,20 +127,22 @@ lint: $(LINT)
 
 # Fuzzers: clang's libFuzzer with the address and undefined behaviour sanitizers, FUZZ_S seconds each.
 FUZZ_S ?= 30
-FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/*.c))
-FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='"$(VERSION)"' -I. -O1 -g -pthread -fno-omit-frame-pointer \
-	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-build/fuzz/%: tests/fuzz/%.c $(C_FILES) $(wildcard */*.h */*.def)
-	@mkdir -p $(@D)
-	$(call say,FUZZ,$@)
-	$(Q)clang $(FUZZ_CFLAGS) -o $@ $< $(filter-out %/main.c,$(C_FILES)) $(CLIENT_LIBS)
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/*.c))
+$(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(CLIENT_LIBS)
 
+ifeq ($(VARIANT),fuzz)
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
 		echo "== $$fuzzer, $(FUZZ_S) s"; mkdir -p $$fuzzer.corpus; \
-		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 -artifact_prefix=$$fuzzer- \
-			$$fuzzer.corpus $(wildcard tests/fuzz/corpus) || exit 1; \
+		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 \
+			-artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; \
 	done
+else
+fuzz:
+	$(MAKE) VARIANT=fuzz fuzz
+endif
 
 install: $(PROGRAMS)
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
