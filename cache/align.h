@@ -10,8 +10,8 @@
  * writes of the edges; a trim forgets its edges: trims are advice.
  *
  * If the disk below ends in a part of a block, its tail is written by way of the page cache (cache/disk_file.h). The
- * page that holds it may hold blocks that O_DIRECT writes: the kernel would then lose one of two concurrent writes. So a
- * write of the tail claims as many bytes before it as one folio of the page cache may have.
+ * page that holds it may hold blocks that O_DIRECT writes: the kernel would then lose one of two concurrent writes. So
+ * a write of the tail claims as many bytes before it as one folio of the page cache may have.
  */
 #pragma once
 
