@@ -133,7 +133,7 @@ build/fuzz/%: tests/fuzz/%.c $(C_FILES) $(wildcard */*.h */*.def)
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
 		echo "== $$fuzzer, $(FUZZ_S) s"; mkdir -p $$fuzzer.corpus; \
-		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -artifact_prefix=$$fuzzer- \
+		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 -artifact_prefix=$$fuzzer- \
 			$$fuzzer.corpus $(wildcard tests/fuzz/corpus) || exit 1; \
 	done
 

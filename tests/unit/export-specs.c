@@ -83,10 +83,10 @@ static void too_long(void **state)
 
 	(void)state;
 	memset(text, 'n', sizeof(text));
-	strcpy(text + 4097, "=/d");
+	memcpy(text + 4097, "=/d", 4);
 	assert_int_not_equal(export_spec_parse(text, &spec, why, sizeof(why)), 0);
 	memset(text, 'n', sizeof(text));
-	strcpy(text + 4096, "=/d");
+	memcpy(text + 4096, "=/d", 4);
 	assert_int_equal(export_spec_parse(text, &spec, why, sizeof(why)), 0);
 	export_spec_fini(&spec);
 }

@@ -41,7 +41,8 @@ static void put_option(uint32_t option, const void *data, uint32_t length)
 	struct nbd_option_header header = { htobe64(NBD_OPTION_MAGIC), htobe32(option), htobe32(length) };
 
 	put(&header, sizeof(header));
-	put(data, length);
+	if (length > 0)
+		put(data, length);
 }
 
 /* Feeds what was put, message by message. */

@@ -302,6 +302,22 @@ static void outstanding_chains_never_exceed_the_ring(void **state)
 	world_end(&w);
 }
 
+static void what_was_made_available_stays_so(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_begin(&w, 0, 0);
+	driver_describe(&w.driver.desc[0], AT_DATA, 16, 0, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		driver_offer(&w.driver, 0);
+		assert_int_equal(vring_take(&w.ring, &w.chain), VRING_TAKEN);
+	}
+	w.driver.avail[1] = 1;
+	assert_int_equal(vring_take(&w.ring, &w.chain), VRING_BROKEN);
+	world_end(&w);
+}
+
 static void a_bad_buffer_spoils_only_its_chain(void **state)
 {
 	struct world w;
@@ -504,6 +520,7 @@ int main(void)
 		cmocka_unit_test(what_spans_two_regions_comes_in_two_pieces),
 		cmocka_unit_test(what_breaks_the_rules_breaks_the_ring_alone),
 		cmocka_unit_test(outstanding_chains_never_exceed_the_ring),
+		cmocka_unit_test(what_was_made_available_stays_so),
 		cmocka_unit_test(a_bad_buffer_spoils_only_its_chain),
 		cmocka_unit_test(calls_come_at_the_used_event_only),
 		cmocka_unit_test(calls_obey_the_flag_without_event_index),
