@@ -86,6 +86,30 @@ $(B)/tests/%: $(B)/tests/tools/%.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
 
+# The benchmark's own programs: each lists its parts.
+BENCH := $(B)/bench
+bench_objects = $(patsubst %.c,$(B)/tests/bench/%.o,latency.c $(1))
+$(BENCH)/nbdload: $(call bench_objects,$(addprefix nbd/,nbdload.c options.c dial.c phase.c request.c reply.c verify.c processes.c report.c))
+$(BENCH)/nbdfloor: $(call bench_objects,nbd/nbdfloor.c)
+$(BENCH)/vuload: $(call bench_objects,$(addprefix vhost/,vuload.c setup.c run.c worker.c vu.c ring.c))
+$(BENCH)/vumock: $(call bench_objects,$(addprefix vhost/,vumock.c mock_messages.c mock_memory.c mock_ring.c mock_nbd.c))
+BENCH_TOOLS := $(addprefix $(BENCH)/,nbdload nbdfloor vuload vumock)
+$(BENCH_TOOLS):
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+$(BENCH)/nodelay.so: tests/bench/vhost/nodelay.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $< -ldl
+
+bench-tools: $(BENCH_TOOLS) $(BENCH)/nodelay.so
+
+# make bench BENCH_ARGS='--long --only nbd'; see tests/bench/README.md
+bench: $(PROGRAMS) bench-tools
+	@tests/bench/run --build $(B) $(BENCH_ARGS)
+
 GUEST := build/guest/initramfs.img
 guest: $(GUEST)
 $(GUEST): $(wildcard tests/guest/build-guest tests/guest/init*)
@@ -157,7 +181,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all guest check check-fast check-unit lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-unit lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
