@@ -121,7 +121,8 @@ NOT ?=
 JOBS ?= 2
 named = $(wildcard tests/$(1).t) $(filter $(patsubst %,$(B)/tests/%.t,$(subst *,%,$(1))),$(UNIT_TESTS))
 TESTS = $(filter-out $(foreach n,$(NOT),$(call named,$n)),$(sort $(foreach t,$(T),$(call named,$t))))
-PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer $(PROVE_FLAGS)
+PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer --failures --comments \
+	$(PROVE_FLAGS)
 
 check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(GUEST)
 	$(PROVE) $(TESTS)
@@ -129,6 +130,12 @@ check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(GUEST)
 # Without the guests: what runs in a minute or two.
 check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS)
 	$(PROVE) $(filter-out tests/guest-%,$(TESTS))
+
+# What is worth the thread sanitizer's time: more than one thread at work.
+THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* connections-* hundreds-* sigterm-* link-* \
+	client-* a-cut-*
+check-threads:
+	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
 check-unit: $(PROGRAMS) $(UNIT_TESTS)
 	$(PROVE) $(UNIT_TESTS)
@@ -181,7 +188,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-unit lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-threads check-unit lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

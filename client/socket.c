@@ -64,7 +64,7 @@ int socket_listen(const char *path, struct socket_path *made, char *why, size_t 
 			sizeof(un.sun_path) - 1);
 		return -1;
 	}
-	strcpy(un.sun_path, path);
+	memcpy(un.sun_path, path, strlen(path) + 1);
 	fd = unix_socket();
 	if (fd < 0)
 		return say(why, why_size, "socket");
