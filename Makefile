@@ -94,11 +94,11 @@ named = $(wildcard tests/$(1).t) $(filter $(patsubst %,$(B)/tests/%.t,$(subst *,
 TESTS = $(filter-out $(foreach n,$(NOT),$(call named,$n)),$(sort $(foreach t,$(T),$(call named,$t))))
 PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer $(PROVE_FLAGS)
 
-check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(GUEST)
+check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS) $(GUEST)
 	$(PROVE) $(TESTS)
 
 # Without the guests: what runs in a minute or two.
-check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS)
+check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
 	$(PROVE) $(filter-out tests/guest-%,$(TESTS))
 
 check-unit: $(PROGRAMS) $(UNIT_TESTS)
