@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define PREFERRED_MIN	4096u
@@ -82,34 +83,51 @@ static int get_direct_grid(int fd, struct file_facts *facts)
 	return is_grid(facts->direct_grid) && is_grid(facts->direct_memory) ? 0 : -EINVAL;
 }
 
-/* A partition has no queue of its own: its disk is the folder above. */
-static bool is_rotational(dev_t device)
+/* Returns a number of sysfs about a device's queue, or -1. A partition has no queue: its disk is the folder above. */
+static long queue_number(dev_t device, const char *name)
 {
 	static const char *const places[] = { "queue", "../queue" };
+	long number = -1;
 
-	for (unsigned i = 0; i < 2; i++) {
-		char path[80];
+	for (unsigned i = 0; i < 2 && number < 0; i++) {
+		char path[96];
 		FILE *file;
-		int word;
 
-		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/rotational", major(device),
-			minor(device), places[i]);
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s", major(device), minor(device),
+			places[i], name);
 		file = fopen(path, "re");
 		if (!file)
 			continue;
-		word = fgetc(file);
+		if (fscanf(file, "%ld", &number) !=
+			1) /* NOLINT: the kernel writes a number, and a wrong one harms nothing */
+			number = -1;
 		fclose(file);
-		return word == '1';
 	}
-	return false;
+	return number;
+}
+
+/* The filesystem's block, at least the grid of O_DIRECT. */
+static uint32_t get_space_grid(int fd, const struct file_facts *facts)
+{
+	struct statfs found;
+	uint32_t block = facts->sector;
+
+	if (!facts->is_device && fstatfs(fd, &found) == 0 && found.f_bsize <= FILE_GRID_MAX &&
+		is_grid((uint32_t)found.f_bsize))
+		block = (uint32_t)found.f_bsize;
+	return block > facts->direct_grid ? block : facts->direct_grid;
 }
 
 int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_facts *facts, const char **step)
 {
+	dev_t device = S_ISBLK(stat->st_mode) ? stat->st_rdev : stat->st_dev;
+
 	*facts = (struct file_facts){
 		.size = (uint64_t)stat->st_size,
 		.is_device = S_ISBLK(stat->st_mode),
-		.rotational = is_rotational(S_ISBLK(stat->st_mode) ? stat->st_rdev : stat->st_dev),
+		.rotational = queue_number(device, "rotational") == 1,
+		.cannot_zero_fast =
+			S_ISBLK(stat->st_mode) && queue_number(device, "write_zeroes_max_bytes") == 0,
 		.sector = 1,
 		.direct_grid = 1,
 		.direct_memory = 1,
@@ -126,6 +144,7 @@ int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_fac
 		if (get_direct_grid(fd, facts) < 0)
 			return -EINVAL;
 	}
+	facts->space_grid = get_space_grid(fd, facts);
 	if (facts->preferred_block < facts->direct_grid)
 		facts->preferred_block = facts->direct_grid;
 	return 0;

@@ -11,6 +11,10 @@
  *
  * Off a device's logical block the middle goes that way, and its edges are written.
  *
+ * A trap: on a block device fallocate(2) drops the range's pages, dirty ones too, before it finds that the device
+ * cannot. Bytes that were written and acknowledged are gone by then; so a zero that got so far has to be finished, a
+ * fast one too, and a device that says beforehand that it cannot is not asked.
+ *
  * The stage of a request in the ring is its io.done: a zero moves from on_punched to on_zeroed as rungs fail, to
  * on_edge once the middle is done, or to on_zeroes_written at the foot of the ladder.
  */
@@ -213,10 +217,13 @@ static void on_punched(struct uring_op *op, int result, unsigned flags)
 	int status = result;
 
 	(void)flags;
-	if (has_refused(file, SPACE_PUNCH, result))
+	if (has_refused(file, SPACE_PUNCH, result)) {
+		if (file->is_device && !file->direct && result == -EOPNOTSUPP)
+			req->flags &= ~(unsigned)BLOCK_FAST_ZERO; /* the trap */
 		status = zero_range(file, req);
-	else if (result == 0)
+	} else if (result == 0) {
 		status = write_edges(file, req);
+	}
 	disk_finish(req, status);
 }
 

@@ -91,7 +91,8 @@ void uring_run(struct uring *uring)
 		int result;
 
 		run_tasks(uring);
-		result = io_uring_submit_and_wait(&uring->ring, 1);
+		/* A task may have stopped us: then nothing more will complete. */
+		result = io_uring_submit_and_wait(&uring->ring, uring->stopping ? 0 : 1);
 		assert(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 		handle_completions(uring);
 	}

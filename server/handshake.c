@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -189,7 +190,7 @@ void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
 	link_into(handshakes, handshake);
 	handshake->fd = fd;
 	handshake->in_length = 0;
-	strcpy(handshake->peer, peer);
+	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
 	ev_io_init(&handshake->on_ready, on_ready, fd, EV_READ);
 	handshake->on_ready.data = handshake;
@@ -209,6 +210,10 @@ void handshakes_init(struct handshakes *handshakes, struct loop *loop, const str
 
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason)
 {
-	while (handshakes->first)
-		handshake_close(handshakes->first, reason);
+	struct handshake *next;
+
+	for (struct handshake *handshake = handshakes->first; handshake; handshake = next) {
+		next = handshake->next;
+		handshake_close(handshake, reason);
+	}
 }

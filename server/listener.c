@@ -20,6 +20,7 @@ struct listener {
 	struct address address;
 	ev_io on_client;
 	ev_timer on_pause_over;
+	bool pause_told; /* since a client was last accepted */
 	void (*accepted)(void *owner, int fd, const char *peer);
 	void *owner;
 	/* The file of a Unix socket, as bind(2) made it. */
@@ -168,8 +169,10 @@ static void pause_accepting(struct listener *listener, int error)
 {
 	char text[ADDRESS_TEXT_SIZE];
 
-	log_warning("%s: accept: %s; trying again in %.1f s", address_text(&listener->address, text),
-		strerror(error), ACCEPT_PAUSE_S);
+	if (!listener->pause_told)
+		log_warning("%s: accept: %s; tries again every %.1f s",
+			address_text(&listener->address, text), strerror(error), ACCEPT_PAUSE_S);
+	listener->pause_told = true;
 	ev_io_stop(listener->loop->ev, &listener->on_client);
 	ev_timer_set(&listener->on_pause_over, ACCEPT_PAUSE_S, 0);
 	ev_timer_start(listener->loop->ev, &listener->on_pause_over);
@@ -210,6 +213,7 @@ static bool accept_one(struct listener *listener)
 	int fd = accept4(listener->fd, (struct sockaddr *)&peer.sockaddr, &peer.length, SOCK_CLOEXEC);
 
 	if (fd >= 0) {
+		listener->pause_told = false;
 		greet(listener, fd, &peer);
 		return true;
 	}

@@ -136,7 +136,7 @@ int server_init(struct server *server)
 static int add_listener(struct server *server, const struct address *address, char *why, size_t why_size)
 {
 	struct listener **more =
-		realloc(server->listeners, (server->listener_count + 1) * sizeof(server->listeners[0]));
+		realloc(server->listeners, (server->listener_count + 1) * sizeof(struct listener *));
 
 	if (!more) {
 		snprintf(why, why_size, "out of memory");

@@ -3,8 +3,8 @@
  * S1  At most one receive and one send of a session are in the ring, so the stream keeps its order.
  * S2  A buffer that the ring or the disk may still touch is not released: the payload being received until the receive
  *     has ended, the data of replies until their send has ended, a request on the disk until it is done.
- * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), in the list of
- *     replies to send, or in the list of those being sent. requests counts all of them.
+ * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), or in out.box.
+ *     requests counts all of them.
  * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk or
  *     queued for the end of the turn. */
 #include "server/session.h"
@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -22,16 +23,13 @@
 #include "conf/container.h"
 #include "conf/log.h"
 #include "server/limits.h"
+#include "server/outbox.h"
 #include "server/worker.h"
 
 /*  OPEN --disconnect, hangup, drain--> FINISHING --all answered--> DYING --idle--> freed
  *    |                                     |  \--drained, replies on the way--> LINGERING --hangup--^
  *    +---- broken, bad request ------------+----------- also from LINGERING -------^             */
 enum session_state { SESSION_OPEN, SESSION_FINISHING, SESSION_LINGERING, SESSION_DYING };
-
-struct request_list {
-	struct request *first, **last;
-};
 
 struct session {
 	struct session *next, **link; /* in the worker's list */
@@ -69,10 +67,7 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
-		struct request_list ready, sending;
-		struct msghdr message; /* the part of iov that has not left */
-		struct iovec iov[SEND_IOVECS];
-		uint8_t heads[SEND_HEADER_BYTES];
+		struct outbox box;
 	} out;
 
 	char peer[ADDRESS_TEXT_SIZE];
@@ -84,29 +79,6 @@ static void wake(struct session *session)
 }
 
 /* Requests. */
-
-static void list_init(struct request_list *list)
-{
-	list->first = NULL;
-	list->last = &list->first;
-}
-
-static void list_add(struct request_list *list, struct request *request)
-{
-	request->next = NULL;
-	*list->last = request;
-	list->last = &request->next;
-}
-
-static struct request *list_take(struct request_list *list)
-{
-	struct request *request = list->first;
-
-	list->first = request->next;
-	if (!list->first)
-		list->last = &list->first;
-	return request;
-}
 
 static void drop_data(struct session *session, struct request *request)
 {
@@ -126,8 +98,10 @@ static void release(struct session *session, struct request *request)
 
 static void release_all(struct session *session, struct request_list *list)
 {
-	while (list->first)
-		release(session, list_take(list));
+	struct request *request;
+
+	while ((request = request_list_take(list)))
+		release(session, request);
 }
 
 static void answer(struct session *session, struct request *request, int status)
@@ -140,7 +114,7 @@ static void answer(struct session *session, struct request *request, int status)
 	}
 	if (request_reply_data(request) == 0)
 		drop_data(session, request);
-	list_add(&session->out.ready, request);
+	outbox_add(&session->out.box, request);
 }
 
 static void finish_on_disk(struct session *session, struct request *request, int status)
@@ -423,90 +397,50 @@ static void stop_receiving(struct session *session)
 
 /* Sending. */
 
-static void add_iovec(struct msghdr *message, void *base, size_t length)
-{
-	struct iovec *last = &message->msg_iov[message->msg_iovlen];
-
-	/* Heads without data stand one behind the other. */
-	if (message->msg_iovlen > 0 && (uint8_t *)last[-1].iov_base + last[-1].iov_len == base)
-		last[-1].iov_len += length;
-	else
-		message->msg_iov[message->msg_iovlen++] = (struct iovec){ base, length };
-}
-
-/* Moves replies to the message, until it is full; those without data have nothing left to wait for. */
-static void gather(struct session *session)
-{
-	struct msghdr *message = &session->out.message;
-	size_t heads = 0, data = 0;
-
-	*message = (struct msghdr){ .msg_iov = session->out.iov };
-	while (session->out.ready.first && heads + REPLY_HEAD_MAX <= SEND_HEADER_BYTES &&
-		message->msg_iovlen + 2 <= SEND_IOVECS && data < SEND_BYTES_MAX) {
-		struct request *request = list_take(&session->out.ready);
-		uint8_t *head = session->out.heads + heads;
-		size_t length = request_reply(request, session->structured, head);
-
-		add_iovec(message, head, length);
-		heads += length;
-		length = request_reply_data(request);
-		if (length == 0) {
-			release(session, request);
-			continue;
-		}
-		add_iovec(message, buffer_data(request->buffer), length);
-		data += length;
-		list_add(&session->out.sending, request);
-	}
-}
-
 static void send_message(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
 
 	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
-	io_uring_prep_sendmsg(sqe, session->fd, &session->out.message, MSG_NOSIGNAL | MSG_WAITALL);
+	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
 	session->out.armed = true;
 }
 
 static void send_replies(struct session *session)
 {
-	if (session->out.armed || !session->out.ready.first || session->state == SESSION_DYING)
+	struct request_list done;
+
+	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
 		return;
-	gather(session);
+	request_list_init(&done);
+	outbox_pack(&session->out.box, session->structured, &done);
+	release_all(session, &done);
 	send_message(session);
 }
 
-/* Returns whether something is left. */
-static bool advance(struct msghdr *message, size_t sent)
+static void end_message(struct session *session)
 {
-	while (message->msg_iovlen > 0 && sent >= message->msg_iov->iov_len) {
-		sent -= message->msg_iov->iov_len;
-		message->msg_iov++;
-		message->msg_iovlen--;
-	}
-	if (message->msg_iovlen == 0)
-		return false;
-	message->msg_iov->iov_base = (uint8_t *)message->msg_iov->iov_base + sent;
-	message->msg_iov->iov_len -= sent;
-	return true;
+	struct request_list done;
+
+	request_list_init(&done);
+	outbox_clear(&session->out.box, &done);
+	release_all(session, &done);
 }
 
 static void on_sent(struct uring_op *op, int result, unsigned flags)
 {
 	struct session *session = container_of(op, struct session, out.op);
-	bool failed = result < 0 && result != -EINTR && result != -EAGAIN;
+	size_t sent = result > 0 ? (size_t)result : 0;
 
 	(void)flags;
 	session->out.armed = false;
-	if (failed && session->state != SESSION_DYING)
+	if (result < 0 && result != -EINTR && result != -EAGAIN)
 		session_kill(session, CLOSE_broken);
-	if (session->state != SESSION_DYING &&
-		advance(&session->out.message, result > 0 ? (size_t)result : 0)) {
+	if (session->state != SESSION_DYING && outbox_advance(&session->out.box, sent)) {
 		send_message(session);
 		return;
 	}
-	release_all(session, &session->out.sending);
+	end_message(session);
 	wake(session);
 }
 
@@ -519,7 +453,7 @@ static void die(struct session *session)
 	/* Ends what is in the ring; where nothing is, close(2) lets the last replies leave. */
 	if (session->in.armed || session->out.armed)
 		shutdown(session->fd, SHUT_RDWR);
-	release_all(session, &session->out.ready);
+	release_all(session, &session->out.box.waiting);
 	wake(session);
 }
 
@@ -537,23 +471,27 @@ void session_finish(struct session *session, enum close_reason reason)
 		return;
 	session->reason = reason;
 	session->state = SESSION_FINISHING;
+	session->in.stalled = false;
 	stop_receiving(session);
 	wake(session);
 }
 
-/* Bytes that the peer's kernel does not have yet. */
-static bool replies_on_the_way(const struct session *session)
+/* Replies that the peer's kernel does not have yet, or requests that we have not read. */
+static bool is_something_on_the_way(const struct session *session)
 {
-	int unsent;
+	int unsent = 0, unread = 0;
 
-	return ioctl(session->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0;
+	ioctl(session->fd, SIOCOUTQ, &unsent);
+	ioctl(session->fd, SIOCINQ, &unread);
+	return unsent > 0 || unread > 0;
 }
 
 /* Closing a socket with requests unread would reset the connection and take back replies that are still on the way. So
- * a client that was cut short keeps being read, until it has seen the end of our replies and hangs up. */
+ * a client that was cut short keeps being read, until it has seen the end of our replies and hangs up. An idle one may
+ * not look at its connection for hours, and is not waited for. */
 static void wind_up(struct session *session)
 {
-	if (session->reason == CLOSE_shutdown && replies_on_the_way(session)) {
+	if (session->reason == CLOSE_shutdown && is_something_on_the_way(session)) {
 		session->state = SESSION_LINGERING;
 		shutdown(session->fd, SHUT_WR);
 	} else {
@@ -656,9 +594,8 @@ struct session *session_new(int fd, const struct export *export, bool structured
 	session->in.end = early_length;
 	memcpy(bytes, early, early_length);
 	session->out.op.done = on_sent;
-	list_init(&session->out.ready);
-	list_init(&session->out.sending);
-	strcpy(session->peer, peer);
+	outbox_init(&session->out.box);
+	snprintf(session->peer, sizeof(session->peer), "%s", peer);
 	return session;
 }
 

@@ -119,6 +119,7 @@ static void request_end(struct blk_request *request, int error)
 	hold_put(request->hold);
 	queue->in_flight--;
 	request_free(request);
+	/* Where this comes from the disk in the loop's last moment before it sleeps, the turn is over already. */
 	queue_wake(queue);
 }
 
@@ -263,6 +264,12 @@ static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 		queue_stopped(queue);
 }
 
+/* The turn that looks comes before the loop sleeps again: orders are letters, and they woke it. */
+static void look(struct blk_queue *queue)
+{
+	queue->look = !queue->ring.broken;
+}
+
 static void on_kick(struct ev_loop *ev, ev_io *watcher, int revents)
 {
 	struct blk_queue *queue = watcher->data;
@@ -275,7 +282,7 @@ static void on_kick(struct ev_loop *ev, ev_io *watcher, int revents)
 			queue->index);
 		ev_io_stop(ev, watcher);
 	}
-	queue->look = !queue->ring.broken;
+	look(queue);
 }
 
 static void watch_kick(struct blk_queue *queue, int fd)
@@ -286,12 +293,6 @@ static void watch_kick(struct blk_queue *queue, int fd)
 	ev_io_set(&queue->on_kick, fd, EV_READ);
 	if (fd >= 0 && !queue->ring.broken)
 		ev_io_start(ev, &queue->on_kick);
-}
-
-static void look_soon(struct blk_queue *queue)
-{
-	queue->look = !queue->ring.broken;
-	queue_wake(queue);
 }
 
 static int pool_fill(struct blk_queue *queue, unsigned size)
@@ -347,7 +348,7 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	use_fds(queue, order);
 	if (queue->ring.broken)
 		queue_broken(queue);
-	look_soon(queue);
+	look(queue);
 	ev_prepare_start(queue->thread.loop->ev, &queue->on_turn);
 	return true;
 }
@@ -359,21 +360,19 @@ static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 	order->base = vring_base(&queue->ring);
 	queue->stop = order;
 	queue->state = QUEUE_STOPPING;
-	queue_wake(queue);
 	return false;
 }
 
 static bool order_enable(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	queue->enabled = order->enabled;
-	look_soon(queue);
 	return true;
 }
 
 static bool order_fds(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	use_fds(queue, order);
-	look_soon(queue);
+	look(queue);
 	return true;
 }
 
@@ -394,7 +393,6 @@ static bool order_memory(struct blk_queue *queue, struct blk_queue_order *order)
 	}
 	hold_put(queue->hold);
 	queue->hold = hold;
-	look_soon(queue);
 	return true;
 }
 

@@ -216,7 +216,10 @@ int blk_request_parse(struct blk_request *request, const struct virtio_blk *blk,
 	take_status(request);
 	if (!request->status || chain->fault != VRING_CHAIN_SOUND)
 		return -EPROTO;
-	if (chain->readable_bytes < sizeof(header) || chain->writable_bytes >= UINT32_MAX)
+	if (chain->readable_bytes < sizeof(header))
+		return -EPROTO;
+	/* Spec: "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in total". */
+	if (chain->readable_bytes + chain->writable_bytes >= UINT32_MAX)
 		return -EPROTO;
 	request->plan.iov = request->iov;
 	request->plan.iov_end = request->iov + chain->readable;

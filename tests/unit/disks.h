@@ -16,16 +16,30 @@
 #include "cache/disk.h"
 #include "conf/container.h"
 
-/* A file of @size bytes in TMPDIR or /var/tmp (a real filesystem more often than /tmp) that dies with the test: @path
- * is for opening it again until it is unlinked. */
+enum { TEMPORARY_FILES = 32 };
+static char temporary_paths[TEMPORARY_FILES][256];
+static unsigned temporary_count;
+
+static inline void remove_temporary_files(void)
+{
+	while (temporary_count > 0)
+		unlink(temporary_paths[--temporary_count]);
+}
+
+/* A file of @size bytes in TMPDIR or /var/tmp (a real filesystem more often than /tmp), which dies with the test
+ * program, however its tests end. */
 static inline void temporary_file(char *path, size_t path_size, uint64_t size)
 {
 	const char *folder = getenv("TMPDIR");
 	int fd;
 
+	if (temporary_count == 0)
+		atexit(remove_temporary_files);
+	assert_in_range(temporary_count, 0, TEMPORARY_FILES - 1);
 	snprintf(path, path_size, "%s/vnbd-test-XXXXXX", folder ? folder : "/var/tmp");
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
+	snprintf(temporary_paths[temporary_count++], 256, "%s", path);
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	close(fd);
 }

@@ -1,9 +1,6 @@
 /* After a failed fdatasync every flush fails until the file is opened again, and a FUA write that fails does not hide
  * the loss from the flush.  If this fails, a database believes that its log is on the disk: it was dropped. */
-#include "tests/unit/disks.h"
-
-#include <sys/stat.h>
-#include <sys/wait.h>
+#include "tests/unit/loop_disk.h"
 
 #include "cache/flush.h"
 
@@ -54,70 +51,18 @@ static void even_when_the_next_would_succeed(void **state)
 	close(pipe_fds[1]);
 }
 
-/* A loop device over a sparse file in a filesystem too small for it: a disk that loses what does not fit. */
-struct small_disk {
-	char folder[64], device[64];
-};
-
-static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static int run(const char *format, ...)
-{
-	char command[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(command, sizeof(command), format, args);
-	va_end(args);
-	return system(command); /* NOLINT: a test's own words */
-}
-
-static void remove_disk(const struct small_disk *disk)
-{
-	if (disk->device[0])
-		run("losetup -d %s", disk->device);
-	run("umount %s 2>/dev/null; rmdir %s", disk->folder, disk->folder);
-}
-
-static bool make_disk(struct small_disk *disk)
-{
-	FILE *losetup;
-	char command[256];
-
-	strcpy(disk->folder, "/tmp/vnbd-test-XXXXXX");
-	disk->device[0] = '\0';
-	if (geteuid() != 0 || !mkdtemp(disk->folder))
-		return false;
-	if (run("mount -t tmpfs -o size=256k none %s 2>/dev/null && truncate -s 16M %s/disk", disk->folder,
-		    disk->folder)) {
-		remove_disk(disk);
-		return false;
-	}
-	snprintf(command, sizeof(command), "losetup -f --show %s/disk 2>/dev/null", disk->folder);
-	losetup = popen(command, "re"); /* NOLINT: likewise */
-	if (!losetup || !fgets(disk->device, sizeof(disk->device), losetup))
-		disk->device[0] = '\0';
-	disk->device[strcspn(disk->device, "\n")] = '\0';
-	if (losetup)
-		pclose(losetup);
-	if (!disk->device[0])
-		remove_disk(disk);
-	return disk->device[0];
-}
-
+/* A device over a sparse file in a filesystem too small for it: a disk that loses what does not fit. */
 static void behind_a_failed_fua_write(void **state)
 {
 	static char data[1 << 20];
-	struct small_disk small;
+	const char *small;
 	struct disk *disk;
 	int fua, first, second, reopened;
 
 	(void)state;
-	if (!make_disk(&small)) {
-		print_message("# no root, tmpfs or loop device for a failing disk\n");
-		skip();
-	}
+	small = loop_disk_make("tmpfs", "size=256k", "16M", "");
 	memset(data, 1, sizeof(data));
-	disk = open_cache(small.device, "writeback");
+	disk = open_cache(small, "writeback");
 	/* Acknowledged from the page cache; most of it will never fit the disk. */
 	first = ask_data(disk, &ring, BLOCK_WRITE, 0, 0, data, sizeof(data));
 	fua = ask_data(disk, &ring, BLOCK_WRITE, BLOCK_FUA, 4096, data, sizeof(data) - 8192);
@@ -125,10 +70,10 @@ static void behind_a_failed_fua_write(void **state)
 	first = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
 	second = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
 	disk_free(disk);
-	disk = open_cache(small.device, "writeback");
+	disk = open_cache(small, "writeback");
 	reopened = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
 	disk_free(disk);
-	remove_disk(&small);
+	loop_disk_remove();
 	assert_true(fua < 0);
 	assert_int_equal(first, -EIO);
 	assert_int_equal(second, -EIO);

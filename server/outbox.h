@@ -1,0 +1,52 @@
+/* server/outbox.h -- the replies of one session on their way out: many leave in one sendmsg(2), data uncopied.
+ *
+ * Replies are added in any order; outbox_pack() makes the next message of them, of which outbox_advance() takes what has
+ * left. Their requests belong to the outbox from outbox_add() until they are handed back in a list.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "server/limits.h"
+#include "server/request.h"
+
+/* First in, first out; linked by request->next. */
+struct request_list {
+	struct request *first, **last;
+};
+
+void request_list_init(struct request_list *list);
+void request_list_add(struct request_list *list, struct request *request);
+/* The first, or NULL. */
+struct request *request_list_take(struct request_list *list);
+
+struct outbox {
+	struct request_list waiting, packed;
+	struct msghdr message; /* what is left of the packed replies */
+	struct iovec iov[SEND_IOVECS];
+	uint8_t heads[SEND_HEADER_BYTES];
+};
+
+void outbox_init(struct outbox *outbox);
+
+/* @request: REPLYING, with its buffer only where the reply has data. */
+void outbox_add(struct outbox *outbox, struct request *request);
+
+static inline bool outbox_is_waiting(const struct outbox *outbox)
+{
+	return outbox->waiting.first;
+}
+
+/* outbox_pack() - make a message of replies that wait, up to SEND_BYTES_MAX and what the arrays hold; to be called when
+ * the last message has left.
+ * @done: gets the requests whose replies have no data: the message has no more need of them. */
+void outbox_pack(struct outbox *outbox, bool structured, struct request_list *done);
+
+/* outbox_advance() - @sent bytes of the message have left. Returns whether something is left of it. */
+bool outbox_advance(struct outbox *outbox, size_t sent);
+
+/* outbox_clear() - hand back the requests of the message: it has left, or never will. */
+void outbox_clear(struct outbox *outbox, struct request_list *done);

@@ -1,0 +1,49 @@
+/* The bytes of a client's handshake: the server must not crash, loop, or keep more than the reply to one option. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/limits.h"
+#include "server/negotiation.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct disk disk = { .facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
+static struct export second = { .spec = { .name = (char *)"vm", .description = (char *)"a disk" },
+	.disk = &disk };
+static struct export first = { .next = &second, .spec = { .name = (char *)"" }, .disk = &disk };
+static const struct exports exports = { .first = &first };
+
+/* A copy of exactly so many bytes, so that a read past them is seen. */
+static size_t feed(struct negotiation *negotiation, const uint8_t *data, size_t size)
+{
+	size_t length = size < NEGOTIATION_MESSAGE_MAX ? size : NEGOTIATION_MESSAGE_MAX;
+	uint8_t *exact = malloc(length ? length : 1);
+	size_t used;
+
+	memcpy(exact, data, length);
+	used = negotiation_feed(negotiation, exact, length);
+	free(exact);
+	return used;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct negotiation negotiation;
+	size_t used;
+
+	negotiation_init(&negotiation, &exports);
+	do {
+		negotiation_sent(&negotiation, negotiation.out.length);
+		used = feed(&negotiation, data, size);
+		data += used;
+		size -= used;
+		if (used > NEGOTIATION_MESSAGE_MAX || negotiation.out.length > 4096)
+			abort();
+	} while (used > 0);
+	/* A whole message that is not taken would make the connection wait for ever. */
+	if (size >= NEGOTIATION_MESSAGE_MAX && negotiation.stage < NEGOTIATION_TRANSMISSION)
+		abort();
+	negotiation_fini(&negotiation);
+	return 0;
+}

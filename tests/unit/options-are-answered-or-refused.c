@@ -1,0 +1,290 @@
+/* The handshake answers each option as the specification says, whatever a client sends, and in whatever pieces.
+ * If this fails, clients cannot connect, or a hostile one can crash the server before it has named an export. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "server/limits.h"
+#include "server/nbd_wire.h"
+#include "server/negotiation.h"
+
+static struct disk disk = {
+	.facts = { .size = 1 << 20,
+		.block_size_min = 1,
+		.block_size_preferred = 4096,
+		.data_max = 32 << 20,
+		.can_flush = true,
+		.can_multi_conn = true },
+};
+static struct export second = { .spec = { .name = (char *)"vm", .description = (char *)"a disk" },
+	.disk = &disk };
+static struct export first = { .next = &second, .spec = { .name = (char *)"" }, .disk = &disk };
+static const struct exports exports = { .first = &first };
+
+static struct negotiation talk;
+static uint8_t input[2 * NEGOTIATION_MESSAGE_MAX];
+static size_t input_length;
+
+static void put(const void *bytes, size_t length)
+{
+	assert_true(input_length + length <= sizeof(input));
+	memcpy(input + input_length, bytes, length);
+	input_length += length;
+}
+
+static void put_option(uint32_t option, const void *data, uint32_t length)
+{
+	struct nbd_option_header header = { htobe64(NBD_OPTION_MAGIC), htobe32(option), htobe32(length) };
+
+	put(&header, sizeof(header));
+	if (length > 0)
+		put(data, length);
+}
+
+/* Feeds what was put, message by message. */
+static void feed(void)
+{
+	size_t done = 0, used;
+
+	while ((used = negotiation_feed(&talk, input + done, input_length - done)) > 0)
+		done += used;
+	input_length -= done;
+	memmove(input, input + done, input_length);
+}
+
+static void meet(uint32_t flags)
+{
+	negotiation_init(&talk, &exports);
+	assert_int_equal(talk.out.length, sizeof(struct nbd_greeting));
+	assert_memory_equal(talk.out.bytes, "NBDMAGICIHAVEOPT\0\3", 18);
+	negotiation_sent(&talk, talk.out.length);
+	input_length = 0;
+	flags = htobe32(flags);
+	put(&flags, sizeof(flags));
+	feed();
+}
+
+/* The next reply in out, checked and taken; its data in @data. Returns the data's length. */
+static uint32_t expect(uint32_t option, uint32_t type, const uint8_t **data)
+{
+	static uint8_t copy[NEGOTIATION_MESSAGE_MAX];
+	struct nbd_option_reply_header header;
+	uint32_t length;
+
+	assert_true(talk.out.length >= sizeof(header));
+	memcpy(&header, talk.out.bytes, sizeof(header));
+	length = be32toh(header.length);
+	assert_true(be64toh(header.magic) == NBD_OPTION_REPLY_MAGIC);
+	assert_int_equal(be32toh(header.option), option);
+	assert_int_equal(be32toh(header.type), type);
+	assert_true(talk.out.length >= sizeof(header) + length && length <= sizeof(copy));
+	memcpy(copy, talk.out.bytes + sizeof(header), length);
+	negotiation_sent(&talk, sizeof(header) + length);
+	if (data)
+		*data = copy;
+	return length;
+}
+
+static void expect_last(uint32_t option, uint32_t type)
+{
+	expect(option, type, NULL);
+	assert_int_equal(talk.out.length, 0);
+}
+
+static void expect_over(enum close_reason reason)
+{
+	assert_int_equal(talk.stage, NEGOTIATION_OVER);
+	assert_int_equal(talk.close, reason);
+	negotiation_fini(&talk);
+}
+
+static void go_enters_transmission(void **state)
+{
+	static const uint8_t data[] = { 0, 0, 0, 2, 'v', 'm', 0, 4, 0, 3, 0, 1, 0, 2, 0x7f, 0xff };
+	const uint8_t *reply;
+
+	(void)state;
+	meet(3);
+	put_option(NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	put_option(NBD_OPT_GO, data, sizeof(data));
+	feed();
+	expect(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, NULL);
+	assert_int_equal(expect(NBD_OPT_GO, NBD_REP_INFO, &reply), 12);
+	assert_memory_equal(reply, "\0\0\0\0\0\0\0\x10\0\0\x01\x85", 12); /* DF, multi-conn, flush */
+	assert_int_equal(expect(NBD_OPT_GO, NBD_REP_INFO, &reply), 4);
+	assert_memory_equal(reply, "\0\1vm", 4);
+	assert_int_equal(expect(NBD_OPT_GO, NBD_REP_INFO, &reply), 8);
+	assert_memory_equal(reply, "\0\2a disk", 8);
+	assert_int_equal(expect(NBD_OPT_GO, NBD_REP_INFO, &reply), 14);
+	assert_memory_equal(reply, "\0\3\0\0\0\1\0\0\x10\0\2\0\0\0", 14);
+	expect_last(NBD_OPT_GO, NBD_REP_ACK);
+	assert_int_equal(talk.stage, NEGOTIATION_TRANSMISSION);
+	assert_ptr_equal(talk.export, &second);
+	assert_true(talk.structured);
+	negotiation_fini(&talk);
+}
+
+static void byte_by_byte(void **state)
+{
+	static const uint8_t data[] = { 0, 0, 0, 2, 'v', 'm', 0, 0 };
+	size_t length, used = 0;
+
+	(void)state;
+	meet(3);
+	put_option(NBD_OPT_GO, data, sizeof(data));
+	length = input_length;
+	for (size_t i = 0; i < length; i++)
+		assert_int_equal(used = negotiation_feed(&talk, input, i), 0);
+	assert_int_equal(negotiation_feed(&talk, input, length), length);
+	expect(NBD_OPT_GO, NBD_REP_INFO, NULL);
+	expect_last(NBD_OPT_GO, NBD_REP_ACK);
+	negotiation_fini(&talk);
+}
+
+/* @flags: with bit 1, NO_ZEROES. */
+static void export_name(uint32_t flags, size_t expected)
+{
+	meet(flags);
+	put_option(NBD_OPT_EXPORT_NAME, "vm", 2);
+	feed();
+	assert_int_equal(talk.out.length, expected);
+	assert_memory_equal(talk.out.bytes, "\0\0\0\0\0\x10\0\0\x01\x05", 10);
+	assert_int_equal(talk.stage, NEGOTIATION_TRANSMISSION);
+	negotiation_fini(&talk);
+}
+
+static void export_name_and_zeroes(void **state)
+{
+	(void)state;
+	export_name(3, 10);
+	export_name(1, 134);
+	export_name(0, 134);
+	meet(3);
+	put_option(NBD_OPT_EXPORT_NAME, "v", 1);
+	feed();
+	assert_int_equal(talk.out.length, 0);
+	expect_over(CLOSE_export_unknown);
+}
+
+static void list_tells_all(void **state)
+{
+	const uint8_t *reply;
+
+	(void)state;
+	meet(3);
+	put_option(NBD_OPT_LIST, NULL, 0);
+	put_option(NBD_OPT_LIST, "x", 1);
+	feed();
+	assert_int_equal(expect(NBD_OPT_LIST, NBD_REP_SERVER, &reply), 4);
+	assert_memory_equal(reply, "\0\0\0\0", 4);
+	assert_int_equal(expect(NBD_OPT_LIST, NBD_REP_SERVER, &reply), 12);
+	assert_memory_equal(reply, "\0\0\0\2vma disk", 12);
+	expect(NBD_OPT_LIST, NBD_REP_ACK, NULL);
+	expect_last(NBD_OPT_LIST, NBD_REP_ERR(NBD_REP_ERR_INVALID));
+	negotiation_fini(&talk);
+}
+
+static const struct {
+	const char *data;
+	uint32_t length, error;
+} infos[] = {
+	{ "", 0, NBD_REP_ERR_INVALID },
+	{ "\0\0\0\0\0", 5, NBD_REP_ERR_INVALID },
+	{ "\0\0\0\1\0\0", 6, NBD_REP_ERR_INVALID },
+	{ "\xff\xff\xff\xff\0\0", 6, NBD_REP_ERR_INVALID },
+	{ "\0\0\0\0\0\1", 6, NBD_REP_ERR_INVALID },
+	{ "\0\0\0\0\0\0\0\0", 8, NBD_REP_ERR_INVALID },
+	{ "\0\0\0\0\xff\xff\0\0", 8, NBD_REP_ERR_INVALID },
+	{ "\0\0\0\1v\0\0", 7, NBD_REP_ERR_UNKNOWN },
+	{ "\0\0\0\3vm\0\0\0", 9, NBD_REP_ERR_UNKNOWN },
+	{ "\0\0\0\2vm\0\0", 8, 0 },
+};
+
+static void malformed_infos(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(infos) / sizeof(*infos); i++) {
+		meet(3);
+		put_option(NBD_OPT_INFO, infos[i].data, infos[i].length);
+		feed();
+		if (infos[i].error) {
+			expect_last(NBD_OPT_INFO, NBD_REP_ERR(infos[i].error));
+		} else {
+			expect(NBD_OPT_INFO, NBD_REP_INFO, NULL);
+			expect_last(NBD_OPT_INFO, NBD_REP_ACK);
+		}
+		assert_int_equal(talk.stage, NEGOTIATION_OPTION);
+		negotiation_fini(&talk);
+	}
+}
+
+static void unknown_and_long_options(void **state)
+{
+	static const uint8_t zeroes[OPTION_DATA_MAX + 1];
+
+	(void)state;
+	meet(3);
+	put_option(NBD_OPT_STARTTLS, NULL, 0);
+	put_option(0xffffffff, "data", 4);
+	put_option(NBD_OPT_STRUCTURED_REPLY, "x", 1);
+	put_option(77, zeroes, sizeof(zeroes));
+	put_option(NBD_OPT_ABORT, "bye", 3);
+	feed();
+	expect(NBD_OPT_STARTTLS, NBD_REP_ERR(NBD_REP_ERR_UNSUP), NULL);
+	expect(0xffffffff, NBD_REP_ERR(NBD_REP_ERR_UNSUP), NULL);
+	expect(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR(NBD_REP_ERR_INVALID), NULL);
+	assert_false(talk.structured);
+	expect(77, NBD_REP_ERR(NBD_REP_ERR_TOO_BIG), NULL);
+	expect_last(NBD_OPT_ABORT, NBD_REP_ACK);
+	expect_over(CLOSE_handshake_abort);
+}
+
+static void put_header(uint64_t magic, uint32_t option, uint32_t length)
+{
+	struct nbd_option_header header = { htobe64(magic), htobe32(option), htobe32(length) };
+
+	put(&header, sizeof(header));
+	feed();
+}
+
+static void attacks_end_it(void **state)
+{
+	(void)state;
+	meet(4);
+	expect_over(CLOSE_client_flags);
+	meet(3);
+	put_header(NBD_OPTION_MAGIC + 1, NBD_OPT_LIST, 0);
+	expect_over(CLOSE_option_magic);
+	meet(3);
+	put_header(NBD_OPTION_MAGIC, NBD_OPT_LIST, OPTION_SKIP_MAX + 1);
+	expect_over(CLOSE_option_length);
+	meet(3);
+	put_header(NBD_OPTION_MAGIC, NBD_OPT_EXPORT_NAME, OPTION_DATA_MAX + 1);
+	expect_over(CLOSE_option_length);
+	meet(3);
+	for (int i = 0; i < OPTIONS_MAX; i++) {
+		put_header(NBD_OPTION_MAGIC, 99, 0);
+		expect_last(99, NBD_REP_ERR(NBD_REP_ERR_UNSUP));
+	}
+	put_header(NBD_OPTION_MAGIC, 99, 0);
+	expect_over(CLOSE_options_max);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(go_enters_transmission),
+		cmocka_unit_test(byte_by_byte),
+		cmocka_unit_test(export_name_and_zeroes),
+		cmocka_unit_test(list_tells_all),
+		cmocka_unit_test(malformed_infos),
+		cmocka_unit_test(unknown_and_long_options),
+		cmocka_unit_test(attacks_end_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
