@@ -124,11 +124,11 @@ TESTS = $(filter-out $(foreach n,$(NOT),$(call named,$n)),$(sort $(foreach t,$(T
 PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer --failures --comments \
 	$(PROVE_FLAGS)
 
-check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(GUEST)
+check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS) $(GUEST)
 	$(PROVE) $(TESTS)
 
 # Without the guests: what runs in a minute or two.
-check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS)
+check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
 	$(PROVE) $(filter-out tests/guest-%,$(TESTS))
 
 # What is worth the thread sanitizer's time: more than one thread at work.
