@@ -14,20 +14,20 @@
 #define KIB 1024u
 #define MIB (1024u * KIB)
 
-static struct bounce_pool pool;
+static struct flat_pool pool;
 
 static int make_pool(void **state)
 {
 	(void)state;
-	return bounce_pool_init(&pool);
+	return flat_pool_init(&pool);
 }
 
 static int free_pool(void **state)
 {
 	(void)state;
-	assert_int_equal(pool.small_free, BOUNCE_SMALL_COUNT);
-	assert_int_equal(pool.large_free, BOUNCE_LARGE_COUNT);
-	bounce_pool_fini(&pool);
+	assert_int_equal(pool.small_free, FLAT_SMALL_COUNT);
+	assert_int_equal(pool.large_free, FLAT_LARGE_COUNT);
+	flat_pool_fini(&pool);
 	return 0;
 }
 
@@ -77,8 +77,8 @@ static void scattered_data_is_cut_to_the_bounce_buffers(void **state)
 		assert_true(command_prepare(&command, &limits, &pool));
 		assert_int_equal(command.length, MIB);
 		/* Only the second million crosses from one piece to the other. */
-		if (command.bounce)
-			memset(command.bounce, 'a' + (int)i, command.length);
+		if (command.flat)
+			memset(command.flat, 'a' + (int)i, command.length);
 		else
 			memset(i ? data + MIB / 2 : data + 2 * MIB, 'a' + (int)i, command.length);
 		command.status = 0;
@@ -210,9 +210,9 @@ static void a_lost_connection_means_from_the_start(void **state)
 	command.status = 0;
 	assert_true(command_advance(&command, &limits, &pool));
 	assert_true(command_prepare(&command, &limits, &pool));
-	assert_non_null(command.bounce);
+	assert_non_null(command.flat);
 	command_restart(&command, &pool);
-	assert_null(command.bounce);
+	assert_null(command.flat);
 	assert_int_equal(command.carried_out, 0);
 }
 
@@ -229,7 +229,7 @@ static void without_a_bounce_buffer_a_request_waits(void **state)
 	command_start(&command, &req);
 	pool.small_free = 0;
 	assert_false(command_prepare(&command, &limits, &pool));
-	assert_null(command.bounce);
+	assert_null(command.flat);
 	pool.small_free = small_free;
 	assert_true(command_prepare(&command, &limits, &pool));
 	command.status = -EIO;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "client/bounce.h"
+#include "client/flat.h"
 #include "client/scatter.h"
 
 #define PIECES 4
@@ -60,32 +60,32 @@ static void any_part_is_gathered_and_spread(void **state)
 
 static void memory_to_bounce_in_ends(void **state)
 {
-	static void *taken[BOUNCE_SMALL_COUNT];
-	struct bounce_pool pool;
+	static void *taken[FLAT_SMALL_COUNT];
+	struct flat_pool pool;
 
 	(void)state;
-	assert_int_equal(bounce_pool_init(&pool), 0);
-	for (unsigned i = 0; i < BOUNCE_SMALL_COUNT; i++) {
-		taken[i] = bounce_take(&pool, BOUNCE_SMALL_LENGTH);
+	assert_int_equal(flat_pool_init(&pool), 0);
+	for (unsigned i = 0; i < FLAT_SMALL_COUNT; i++) {
+		taken[i] = flat_take(&pool, FLAT_SMALL_LENGTH);
 		assert_non_null(taken[i]);
-		memset(taken[i], (int)i, BOUNCE_SMALL_LENGTH);
+		memset(taken[i], (int)i, FLAT_SMALL_LENGTH);
 	}
-	assert_null(bounce_take(&pool, 1));
-	for (unsigned i = 0; i < BOUNCE_SMALL_COUNT; i++) {
+	assert_null(flat_take(&pool, 1));
+	for (unsigned i = 0; i < FLAT_SMALL_COUNT; i++) {
 		uint8_t *bytes = taken[i];
 
 		assert_int_equal(bytes[0], (uint8_t)i);
-		assert_int_equal(bytes[BOUNCE_SMALL_LENGTH - 1], (uint8_t)i);
+		assert_int_equal(bytes[FLAT_SMALL_LENGTH - 1], (uint8_t)i);
 	}
-	for (unsigned i = 0; i < BOUNCE_LARGE_COUNT; i++) {
-		taken[i] = bounce_take(&pool, BOUNCE_LENGTH_MAX);
+	for (unsigned i = 0; i < FLAT_LARGE_COUNT; i++) {
+		taken[i] = flat_take(&pool, FLAT_LENGTH_MAX);
 		assert_non_null(taken[i]);
-		memset(taken[i], 0, BOUNCE_LENGTH_MAX);
+		memset(taken[i], 0, FLAT_LENGTH_MAX);
 	}
-	assert_null(bounce_take(&pool, BOUNCE_SMALL_LENGTH + 1));
-	bounce_put(&pool, taken[0], BOUNCE_SMALL_LENGTH + 1);
-	assert_ptr_equal(bounce_take(&pool, BOUNCE_LENGTH_MAX), taken[0]);
-	bounce_pool_fini(&pool);
+	assert_null(flat_take(&pool, FLAT_SMALL_LENGTH + 1));
+	flat_put(&pool, taken[0], FLAT_SMALL_LENGTH + 1);
+	assert_ptr_equal(flat_take(&pool, FLAT_LENGTH_MAX), taken[0]);
+	flat_pool_fini(&pool);
 }
 
 int main(void)
