@@ -136,8 +136,8 @@ static const struct cmdline_option options[] = {
 		"where certificates or keys are given, or else off.",
 		set_tls, NULL },
 	{ "tls-certificates", 0, "DIR",
-		"The server's certificate and key, server-cert.pem and server-key.pem. SIGHUP loads them "
-		"again.",
+		"Has the server's certificate and key, server-cert.pem and server-key.pem. SIGHUP loads\n"
+		"them, and what the next options name, again.",
 		set_tls_certificates, NULL },
 	{ "tls-verify-peer", 0, NULL,
 		"Only clients with a certificate that one in DIR's ca-cert.pem has signed (and ca-crl.pem, "
