@@ -65,18 +65,16 @@ static int parse_range(struct access_rule *rule)
 	return *bits ? parse_bits(bits + 1, rule->bits, &rule->bits) : 0;
 }
 
-/* The bytes of @address and its family; an IPv4 client of an IPv6 socket is an IPv4 client. */
+/* The family of @address and its @bytes, where it is IPv4 or IPv6; an IPv4 client of an IPv6 socket is an IPv4 client. */
 static int address_bytes(const struct address *address, const uint8_t **bytes)
 {
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->sockaddr;
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&address->sockaddr;
 	size_t mapped = sizeof(struct in6_addr) - sizeof(struct in_addr);
 
-	*bytes = NULL;
+	*bytes = (const uint8_t *)&in->sin_addr;
 	if (address->length == 0)
 		return AF_UNSPEC;
-	if (address->sockaddr.ss_family == AF_INET)
-		*bytes = (const uint8_t *)&in->sin_addr;
 	if (address->sockaddr.ss_family != AF_INET6)
 		return address->sockaddr.ss_family;
 	*bytes = in6->sin6_addr.s6_addr;
