@@ -2,12 +2,20 @@
 # If this fails, a client reads, writes or hears of a disk that is somebody else's, or cannot get at its own.
 . "$(dirname "$0")/peers.sh"
 . "$(dirname "$0")/tls.sh"
-needs nbdinfo
+needs nbdinfo nbdsh
 
-# sees URI: the exports that are listed, in a line.
+# sees URI: the exports that are listed, in a line. (nbdinfo asks for each and leaves out what it does not get.)
 sees()
 {
-	nbdinfo --list --json "$1" 2>>"$tmp/nbdinfo.log" | sed -n 's/.*"export-name": "\(.*\)".*/\1/p' | sort | xargs echo
+	PATH=/usr/bin:$PATH nbdsh -c "uri = '$1'" -c '
+h.set_opt_mode(True)
+h.set_uri_allow_local_file(True)
+h.connect_uri(uri)
+names = []
+h.opt_list(lambda name, description: names.append(name))
+print(*sorted(names))
+h.opt_abort()
+'
 }
 
 # gets_in URI-OF-NAME NAME...: is served those of all exports, listed or not, and no other.
@@ -27,7 +35,7 @@ gets_in()
 # both WHO URI-OF-NAME NAME...
 both()
 {
-	same "$1 sees what is for it" "$(printf '%s\n' "${@:3}" | sort | xargs echo)" "$(sees "${2/NAME/}")"
+	same "$1 sees what is for it" "$(printf '%s\n' "${@:3}" | LC_ALL=C sort | xargs echo)" "$(sees "${2/NAME/}")"
 	ok "$1 gets in there, and nowhere else" gets_in "${@:2}"
 }
 

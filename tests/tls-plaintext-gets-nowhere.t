@@ -36,7 +36,8 @@ def secure(connection, client="client", **limits):
         context.load_cert_chain(*(os.path.join(FOLDER, client, f"client-{what}.pem") for what in ("cert", "key")))
     for name, value in limits.items():
         setattr(context, name, value)
-    connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost")
+    connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost",
+                                            suppress_ragged_eofs=False)
     return connection
 
 
