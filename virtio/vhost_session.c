@@ -83,7 +83,7 @@ static void give_order(struct vhost_ring *ring, enum blk_order_kind kind)
 			.desc = ring->addr.desc,
 			.avail = ring->addr.avail,
 			.used = ring->addr.used,
-			.base = (uint16_t)ring->base,
+			.base = ring->base,
 		},
 	};
 	blk_queue_give_order(&ring->order);
@@ -283,8 +283,8 @@ static int set_vring_num(struct vhost_session *session, struct vhost_message *me
 
 	if (!ring)
 		return -EINVAL;
-	*why = "a ring size that is no power of two up to 1024";
-	if (state->num == 0 || state->num > VRING_SIZE_MAX || (state->num & (state->num - 1)))
+	*why = "a ring size of more than 1024, or no power of two";
+	if (!vring_size_is_valid(session->features, state->num))
 		return -EINVAL;
 	*why = "a new size for a ring that is started";
 	if (ring->started && state->num != ring->size)
@@ -321,8 +321,8 @@ static int set_vring_base(struct vhost_session *session, struct vhost_message *m
 
 	if (!ring)
 		return -EINVAL;
-	*why = "a base beyond 16 bits";
-	if (state->num > UINT16_MAX)
+	*why = "a base beyond the 16 bits of a split ring's";
+	if (state->num > UINT16_MAX && !(session->features & VIRTIO_F_RING_PACKED))
 		return -EINVAL;
 	*why = "a new base for a ring that is started";
 	if (ring->started)

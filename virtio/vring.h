@@ -5,7 +5,7 @@
  * copied once, checked, and the copy is used. A driver that breaks the rules of the ring itself breaks it: nothing more
  * is taken; a bad buffer in a sound ring only spoils its own chain.
  *
- * Spec: virtio, "Virtqueues", "Split Virtqueues".
+ * Spec: virtio, "Virtqueues", "Split Virtqueues", "Packed Virtqueues".
  */
 #pragma once
 
@@ -24,8 +24,10 @@
 struct vring_setup {
 	uint64_t features; /* negotiated */
 	uint32_t size;
-	uint64_t desc, avail, used; /* user addresses */
-	uint16_t base;		    /* of the next chain to take */
+	uint64_t desc, avail, used; /* user addresses; of a packed ring: ring, driver's and device's events */
+	/* Where to go on. Split: the available index of the next chain to take. Packed: place and wrap counter of the
+	 * next descriptor to take, 15 + 1 bits, then those of the next one to use. */
+	uint32_t base;
 };
 
 enum vring_chain_fault {
@@ -73,18 +75,36 @@ struct vring_split {
 	uint16_t used_published; /* what the driver knows */
 };
 
+struct vring_packed {
+	struct vring_packed_desc *desc; /* these three are in guest memory */
+	const struct vring_packed_event *driver_event;
+	struct vring_packed_event *device_event;
+	uint16_t next_avail; /* the next to take */
+	uint16_t next_used;  /* where the next one given back goes */
+	bool avail_wrap, used_wrap;
+	uint16_t taken; /* descriptors from next_used to next_avail */
+	uint32_t given; /* descriptors given back since the driver was last asked about a call */
+	uint16_t count[VRING_SIZE_MAX]; /* descriptors of the chain of that id; 0: it is not taken */
+};
+
 struct vring {
 	const struct vring_layout *layout;
 	struct vring_setup setup;	   /* constant */
 	const struct guest_memory *memory; /* borrowed: the snapshot in use, its user keeps it */
 	const char *broken;		   /* why; NULL: it is sound */
-	struct vring_split split;
+	union {
+		struct vring_split split;
+		struct vring_packed packed;
+	};
 };
 
-extern const struct vring_layout vring_split_layout;
+extern const struct vring_layout vring_split_layout, vring_packed_layout;
+
+/* Up to VRING_SIZE_MAX; a split ring's is a power of two. */
+bool vring_size_is_valid(uint64_t features, uint32_t size);
 
 /* vring_init() - @memory is borrowed until the ring is forgotten or mapped anew.
- * Returns 0, or -EINVAL with ring->broken set: a size that is no power of two up to VRING_SIZE_MAX, parts out of memory
+ * Returns 0, or -EINVAL with ring->broken set: a size that is not valid, parts out of memory
  * or off their alignment, an index that cannot be. */
 int vring_init(struct vring *ring, const struct vring_setup *setup, const struct guest_memory *memory);
 
@@ -100,7 +120,7 @@ static inline enum vring_taken vring_take(struct vring *ring, struct vring_chain
 }
 
 /* vring_give() - give chain @id back: @written bytes from the first writable one on hold what they should.
- * The driver sees it after vring_publish(). */
+ * The driver sees it after vring_publish(), that of a packed ring maybe before. */
 static inline void vring_give(struct vring *ring, uint16_t id, uint32_t written)
 {
 	ring->layout->give(ring, id, written);
@@ -130,9 +150,3 @@ static inline uint32_t vring_base(const struct vring *ring)
 {
 	return ring->layout->base(ring);
 }
-
-/* For layouts: an empty chain of that id; then its buffers in order. Returns false where the order is against the
- * rules: a readable buffer after a writable one. */
-void vring_chain_begin(struct vring_chain *chain, uint16_t id);
-bool vring_chain_add(struct vring_chain *chain, const struct guest_memory *memory, uint64_t guest_address,
-	uint64_t length, bool writable);
