@@ -1,7 +1,7 @@
 /* cache/inline_write.h -- whether a write into the page cache is made at once, by the worker itself.
  *
- * Where a filesystem has no non-blocking buffered writes (ext4, for one; XFS and block devices have them) io_uring hands
- * every one to a kernel thread, and one at a time for a file. Measured on ext4, kernel 6.18, 4 KiB, 32 in flight, two
+ * Where a filesystem has no non-blocking buffered writes (ext4, for one; XFS and block devices have them) io_uring
+ * hands every one to a kernel thread, and one at a time for a file. Measured on ext4, kernel 6.18, 4 KiB, 32 in flight, two
  * cores: 6.5 us of CPU time a write made at once by pwritev2(2), 11 to 15 us through the ring; 64 KiB: 26 against 40;
  * 1 MiB: 128 against 181. So small whole-page writes are made at once.
  *
