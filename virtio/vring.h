@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -28,6 +29,10 @@ struct vring_setup {
 	/* Where to go on. Split: the available index of the next chain to take. Packed: place and wrap counter of the
 	 * next descriptor to take, 15 + 1 bits, then those of the next one to use. */
 	uint32_t base;
+	/* Where chains in flight are written down, for who goes on here when we have died; NULL: nowhere. It has to stay
+	 * there until the ring is forgotten. What it says of an earlier life counts, and base does not then. */
+	void *record;
+	uint64_t record_bytes;
 };
 
 enum vring_chain_fault {
@@ -75,6 +80,12 @@ struct vring_split {
 	uint16_t used_published; /* what the driver knows */
 };
 
+/* What is taken under one id. */
+struct vring_packed_chain {
+	uint16_t count;	      /* descriptors; 0: nothing is taken */
+	uint16_t first, last; /* entries of the record, where there is one */
+};
+
 struct vring_packed {
 	struct vring_packed_desc *desc; /* these three are in guest memory */
 	const struct vring_packed_event *driver_event;
@@ -84,7 +95,19 @@ struct vring_packed {
 	bool avail_wrap, used_wrap;
 	uint16_t taken; /* descriptors from next_used to next_avail */
 	uint32_t given; /* descriptors given back since the driver was last asked about a call */
-	uint16_t count[VRING_SIZE_MAX]; /* descriptors of the chain of that id; 0: it is not taken */
+	struct vring_packed_chain chain[VRING_SIZE_MAX]; /* by id */
+};
+
+/* The record of chains in flight: our own copy of what links its entries, which are as many as the ring's. */
+struct vring_record {
+	uint64_t counter; /* of the next chain */
+	uint16_t head;	  /* packed: of the free entries; split: of the last batch given back */
+	uint16_t batch;	  /* split: given back, but not published */
+	uint16_t noted;	  /* packed: the last entry of the chain that is being read */
+	uint16_t next[VRING_SIZE_MAX];
+	/* Chains of our predecessor, by head or id: to be taken again, in this order. */
+	uint16_t again[VRING_SIZE_MAX];
+	unsigned again_count, again_next;
 };
 
 struct vring {
@@ -96,6 +119,7 @@ struct vring {
 		struct vring_split split;
 		struct vring_packed packed;
 	};
+	struct vring_record record;
 };
 
 extern const struct vring_layout vring_split_layout, vring_packed_layout;
@@ -103,9 +127,15 @@ extern const struct vring_layout vring_split_layout, vring_packed_layout;
 /* Up to VRING_SIZE_MAX; a split ring's is a power of two. */
 bool vring_size_is_valid(uint64_t features, uint32_t size);
 
+/* vring_record_size() - bytes of a record: what a ring of @size needs, and where that of the next ring begins. */
+size_t vring_record_size(uint64_t features, uint32_t size);
+
+/* Whether a record tells of an earlier life; of either layout. */
+bool vring_record_is_known(const void *record);
+
 /* vring_init() - @memory is borrowed until the ring is forgotten or mapped anew.
  * Returns 0, or -EINVAL with ring->broken set: a size that is not valid, parts out of memory
- * or off their alignment, an index that cannot be. */
+ * or off their alignment, an index or a record that cannot be. */
 int vring_init(struct vring *ring, const struct vring_setup *setup, const struct guest_memory *memory);
 
 /* vring_remap() - go on with another snapshot. Chains taken before stay valid as long as their snapshot does.
@@ -113,7 +143,13 @@ int vring_init(struct vring *ring, const struct vring_setup *setup, const struct
  * given back. */
 int vring_remap(struct vring *ring, const struct guest_memory *memory);
 
-/* vring_take() - the next available chain. VRING_BROKEN: see ring->broken; from then on for ever. */
+/* vring_has_taken() - whether chains that were taken before we came are to be taken again. */
+static inline bool vring_has_taken(const struct vring *ring)
+{
+	return ring->record.again_next < ring->record.again_count;
+}
+
+/* vring_take() - the next chain: those taken before we came in their order, then available ones. VRING_BROKEN: see ring->broken; from then on for ever. */
 static inline enum vring_taken vring_take(struct vring *ring, struct vring_chain *chain)
 {
 	return ring->broken ? VRING_BROKEN : ring->layout->take(ring, chain);

@@ -7,6 +7,7 @@
  * P3  A chain ends: it has at most as many descriptors as the ring, or one indirect table of VRING_CHAIN_MAX.
  */
 #include "virtio/vring_layout.h"
+#include "virtio/vring_record.h"
 
 #include <assert.h>
 #include <string.h>
@@ -77,7 +78,8 @@ static bool count_taken(struct vring *ring)
 	return true;
 }
 
-static bool packed_begin(struct vring *ring)
+/* Returns what is wrong, or NULL. */
+static const char *begin_at_base(struct vring *ring)
 {
 	struct vring_packed *packed = &ring->packed;
 	uint32_t base = ring->setup.base;
@@ -86,21 +88,50 @@ static bool packed_begin(struct vring *ring)
 	packed->avail_wrap = base & PLACE_WRAP;
 	packed->next_used = base >> 16 & PLACE_MASK;
 	packed->used_wrap = base >> 16 & PLACE_WRAP;
-	if (!count_taken(ring)) {
-		ring_break(ring, "its base is not a place in the ring");
+	return count_taken(ring) ? NULL : "its base is not a place in the ring";
+}
+
+static const char *begin_at_record(struct vring *ring)
+{
+	struct vring_packed *packed = &ring->packed;
+	const char *wrong = record_packed_recover(ring);
+
+	if (wrong)
+		return wrong;
+	packed->next_avail = packed->next_used;
+	packed->avail_wrap = packed->used_wrap;
+	place_advance(ring, &packed->next_avail, &packed->avail_wrap, packed->taken);
+	return NULL;
+}
+
+static bool packed_begin(struct vring *ring)
+{
+	bool known = false;
+	const char *wrong = ring->setup.record ? record_open(ring, &known) : NULL;
+
+	if (!wrong)
+		wrong = known ? begin_at_record(ring) : begin_at_base(ring);
+	if (wrong) {
+		ring_break(ring, wrong);
 		return false;
 	}
-	store16(&packed->device_event->flags, EVENT_ENABLE);
+	if (ring->setup.record && !known)
+		record_packed_init(ring);
+	store16(&ring->packed.device_event->flags, EVENT_ENABLE);
 	return true;
 }
 
 /* The load makes what the driver wrote before visible. */
+bool vring_packed_is_available(const struct vring *ring, uint16_t place, bool wrap)
+{
+	uint16_t flags = load16(&ring->packed.desc[place].flags);
+
+	return !(flags & DESC_AVAIL) == !wrap && !(flags & DESC_USED) == wrap;
+}
+
 static bool is_available(const struct vring *ring)
 {
-	const struct vring_packed *packed = &ring->packed;
-	uint16_t flags = load16(&packed->desc[packed->next_avail].flags);
-
-	return !(flags & DESC_AVAIL) == !packed->avail_wrap && !(flags & DESC_USED) == packed->avail_wrap;
+	return vring_packed_is_available(ring, ring->packed.next_avail, ring->packed.avail_wrap);
 }
 
 static int desc_read(const struct vring *ring, const struct vring_table *table, uint32_t index,
@@ -144,6 +175,21 @@ static const char *chain_add_table(
 	return wrong;
 }
 
+static const char *chain_add_only(
+	const struct vring *ring, struct vring_chain *chain, const struct vring_packed_desc *desc)
+{
+	if (desc->flags & DESC_INDIRECT)
+		return chain_add_table(ring, chain, desc);
+	return chain_add(ring, chain, desc);
+}
+
+static void note(struct vring *ring, unsigned index, const struct vring_packed_desc *desc)
+{
+	const struct record_desc copy = { desc->addr, desc->len, desc->id, desc->flags };
+
+	record_packed_note(ring, index, &copy);
+}
+
 /* P3. The chain that starts at next_avail. @count: becomes how many descriptors it has. */
 static const char *walk(struct vring *ring, struct vring_chain *chain, uint16_t *count)
 {
@@ -151,26 +197,48 @@ static const char *walk(struct vring *ring, struct vring_chain *chain, uint16_t 
 	uint16_t at = ring->packed.next_avail, visited = 0;
 	bool wrap = ring->packed.avail_wrap;
 	struct vring_packed_desc desc;
-	const char *wrong;
 
 	do {
+		const char *wrong;
+
 		if (ring->packed.taken + visited >= ring->setup.size)
 			return "more descriptors are available than it has";
 		desc_read(ring, &table, at, &desc);
 		place_advance(ring, &at, &wrap, 1);
-		if (!(desc.flags & DESC_INDIRECT))
-			wrong = chain_add(ring, chain, &desc);
-		else if (visited > 0 || (desc.flags & DESC_NEXT))
-			wrong = "an indirect descriptor is part of a chain";
-		else
-			wrong = chain_add_table(ring, chain, &desc);
+		if ((desc.flags & DESC_INDIRECT) && (visited > 0 || (desc.flags & DESC_NEXT)))
+			return "an indirect descriptor is part of a chain";
+		wrong = chain_add_only(ring, chain, &desc);
 		if (wrong)
 			return wrong;
+		if (ring->setup.record)
+			note(ring, visited, &desc);
 		visited++;
 	} while (desc.flags & DESC_NEXT);
 	chain->id = desc.id;
 	*count = visited;
 	return NULL;
+}
+
+/* A chain that our predecessor took: its descriptors may have been written over, but not what the record has of them. */
+static enum vring_taken take_again(struct vring *ring, struct vring_chain *chain)
+{
+	uint16_t id = ring->record.again[ring->record.again_next++];
+	const struct vring_packed_chain *taken = &ring->packed.chain[id];
+	uint16_t at = taken->first;
+
+	vring_chain_begin(chain, id);
+	for (uint16_t i = 0; i < taken->count; i++) {
+		struct record_desc copy;
+		struct vring_packed_desc desc;
+		const char *wrong;
+
+		at = record_packed_read(ring, at, &copy);
+		desc = (struct vring_packed_desc){ copy.addr, copy.len, copy.id, copy.flags };
+		wrong = taken->count > 1 ? chain_add(ring, chain, &desc) : chain_add_only(ring, chain, &desc);
+		if (wrong)
+			return ring_break(ring, wrong);
+	}
+	return VRING_TAKEN;
 }
 
 static enum vring_taken packed_take(struct vring *ring, struct vring_chain *chain)
@@ -179,17 +247,21 @@ static enum vring_taken packed_take(struct vring *ring, struct vring_chain *chai
 	uint16_t count = 0;
 	const char *wrong;
 
+	if (vring_has_taken(ring))
+		return take_again(ring, chain);
 	if (!is_available(ring))
 		return VRING_EMPTY;
 	vring_chain_begin(chain, 0);
 	wrong = walk(ring, chain, &count);
 	if (!wrong && chain->id >= ring->setup.size)
 		wrong = "a buffer's id is not less than its size";
-	if (!wrong && packed->count[chain->id])
+	if (!wrong && packed->chain[chain->id].count)
 		wrong = "a buffer's id is available twice"; /* P2 */
 	if (wrong)
 		return ring_break(ring, wrong);
-	packed->count[chain->id] = count;
+	packed->chain[chain->id].count = count;
+	if (ring->setup.record)
+		record_packed_take(ring, chain->id);
 	packed->taken = (uint16_t)(packed->taken + count);
 	place_advance(ring, &packed->next_avail, &packed->avail_wrap, count);
 	return VRING_TAKEN;
@@ -200,14 +272,18 @@ static void packed_give(struct vring *ring, uint16_t id, uint32_t written)
 {
 	struct vring_packed *packed = &ring->packed;
 	struct vring_packed_desc *desc = &packed->desc[packed->next_used];
-	uint16_t count = packed->count[id];
-	uint16_t flags = packed->used_wrap ? DESC_AVAIL | DESC_USED : 0;
+	uint16_t flags = (packed->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0);
+	uint16_t count = packed->chain[id].count;
 
+	place_advance(ring, &packed->next_used, &packed->used_wrap, count);
+	if (ring->setup.record)
+		record_packed_give(ring, id);
 	desc->id = htole16(id);
 	desc->len = htole32(written);
-	store16(&desc->flags, flags | (written ? DESC_WRITE : 0));
-	place_advance(ring, &packed->next_used, &packed->used_wrap, count);
-	packed->count[id] = 0;
+	store16(&desc->flags, flags);
+	if (ring->setup.record)
+		record_packed_given(ring, id);
+	packed->chain[id].count = 0;
 	packed->taken = (uint16_t)(packed->taken - count);
 	packed->given += count;
 }

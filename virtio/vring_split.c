@@ -6,6 +6,7 @@
  * S2  A chain's walk ends: it visits at most VRING_CHAIN_MAX descriptors, and one indirect table.
  */
 #include "virtio/vring_layout.h"
+#include "virtio/vring_record.h"
 
 #include <assert.h>
 #include <string.h>
@@ -68,12 +69,34 @@ static bool split_map(struct vring *ring, const struct guest_memory *memory)
 	return true;
 }
 
+static bool begin_record(struct vring *ring)
+{
+	struct vring_split *split = &ring->split;
+	bool known;
+	const char *wrong = record_open(ring, &known);
+
+	if (!wrong && known)
+		wrong = record_split_recover(ring, split->used_given);
+	if (wrong) {
+		ring_break(ring, wrong);
+		return false;
+	}
+	if (known)
+		split->next_avail = (uint16_t)(split->used_given + ring->record.again_count);
+	else
+		record_split_init(ring, split->used_given);
+	return true;
+}
+
 static bool split_begin(struct vring *ring)
 {
 	struct vring_split *split = &ring->split;
 
-	split->next_avail = split->avail_seen = (uint16_t)ring->setup.base;
+	split->next_avail = (uint16_t)ring->setup.base;
 	split->used_given = split->used_published = load16(&split->used->idx);
+	if (ring->setup.record && !begin_record(ring))
+		return false;
+	split->avail_seen = split->next_avail;
 	if ((uint16_t)(split->next_avail - split->used_given) > ring->setup.size) {
 		ring_break(ring, "its base is not within one size of its used index");
 		return false;
@@ -146,12 +169,22 @@ static const char *walk(struct vring *ring, struct vring_chain *chain, uint32_t 
 	return "a chain of descriptors is a loop";
 }
 
+static enum vring_taken take_head(struct vring *ring, struct vring_chain *chain, uint16_t head)
+{
+	const char *wrong;
+
+	vring_chain_begin(chain, head);
+	wrong = walk(ring, chain, head);
+	return wrong ? ring_break(ring, wrong) : VRING_TAKEN;
+}
+
 static enum vring_taken split_take(struct vring *ring, struct vring_chain *chain)
 {
 	struct vring_split *split = &ring->split;
-	const char *wrong;
 	uint16_t head;
 
+	if (vring_has_taken(ring))
+		return take_head(ring, chain, ring->record.again[ring->record.again_next++]);
 	if (split->next_avail == split->avail_seen) {
 		if (!see_avail(ring))
 			return VRING_BROKEN;
@@ -160,10 +193,10 @@ static enum vring_taken split_take(struct vring *ring, struct vring_chain *chain
 	}
 	head = le16toh(
 		__atomic_load_n(&split->avail->ring[slot_of(ring, split->next_avail)], __ATOMIC_RELAXED));
-	vring_chain_begin(chain, head);
-	wrong = walk(ring, chain, head);
-	if (wrong)
-		return ring_break(ring, wrong);
+	if (take_head(ring, chain, head) == VRING_BROKEN)
+		return VRING_BROKEN;
+	if (ring->setup.record)
+		record_split_take(ring, head);
 	split->next_avail++;
 	return VRING_TAKEN;
 }
@@ -175,6 +208,8 @@ static void split_give(struct vring *ring, uint16_t id, uint32_t written)
 
 	split->used->ring[slot].id = htole32(id);
 	split->used->ring[slot].len = htole32(written);
+	if (ring->setup.record)
+		record_split_give(ring, id);
 }
 
 /* Spec: "Used Buffer Notification Suppression". */
@@ -194,6 +229,8 @@ static bool split_publish(struct vring *ring)
 	if (split->used_given == before)
 		return false;
 	store16(&split->used->idx, split->used_given);
+	if (ring->setup.record)
+		record_split_publish(ring, split->used_given);
 	split->used_published = split->used_given;
 	return wants_call(ring, before, split->used_given);
 }
