@@ -202,28 +202,31 @@ static void queue_broken(struct blk_queue *queue)
 	signal_fd(queue->err);
 }
 
+/* Nothing more to take: look becomes false. */
+static void queue_take_one(struct blk_queue *queue)
+{
+	struct blk_request *request = queue->free;
+
+	assert(request); /* Q1 */
+	switch (vring_take(&queue->ring, &request->chain)) {
+	case VRING_TAKEN:
+		queue->free = request->next_free;
+		request_begin(request);
+		break;
+	case VRING_EMPTY:
+		queue->look = vring_listen(&queue->ring);
+		break;
+	case VRING_BROKEN:
+		queue_broken(queue);
+		break;
+	}
+}
+
 static void queue_take(struct blk_queue *queue)
 {
 	vring_quiet(&queue->ring);
-	for (unsigned taken = 0; taken < TURN_CHAINS_MAX; taken++) {
-		struct blk_request *request = queue->free;
-
-		assert(request); /* Q1 */
-		switch (vring_take(&queue->ring, &request->chain)) {
-		case VRING_TAKEN:
-			queue->free = request->next_free;
-			request_begin(request);
-			break;
-		case VRING_EMPTY:
-			queue->look = vring_listen(&queue->ring);
-			if (!queue->look)
-				return;
-			break;
-		case VRING_BROKEN:
-			queue_broken(queue);
-			return;
-		}
-	}
+	for (unsigned taken = 0; taken < TURN_CHAINS_MAX && queue->look; taken++)
+		queue_take_one(queue);
 }
 
 static void answer(struct blk_queue_order *order);
@@ -353,9 +356,17 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	return true;
 }
 
+/* What our predecessor had in flight counts as ours: it is finished before the ring is given back. */
+static void take_all_again(struct blk_queue *queue)
+{
+	while (queue_may_take(queue) && vring_has_taken(&queue->ring))
+		queue_take_one(queue);
+}
+
 static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	assert(queue->state == QUEUE_RUNNING);
+	take_all_again(queue);
 	watch_kick(queue, -1);
 	order->base = vring_base(&queue->ring);
 	queue->stop = order;

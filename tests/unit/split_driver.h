@@ -75,7 +75,7 @@ static inline struct guest_memory *driver_memory(const struct driver *driver)
 	return memory;
 }
 
-static inline struct vring_setup driver_setup(const struct driver *driver, uint64_t features, uint16_t base)
+static inline struct vring_setup driver_setup(const struct driver *driver, uint64_t features, uint32_t base)
 {
 	return (struct vring_setup){
 		.features = features,
