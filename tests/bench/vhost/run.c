@@ -185,5 +185,8 @@ int load_run(void)
 	add_up(&sums, w, workers, queues);
 	report(&sums, &a, &b);
 	vu_close(&device, true);
+	queues_end(w, workers, queues);
+	free(w);
+	free(queues);
 	return sums.errors || sums.mismatches || sums.badlen ? 1 : 0;
 }
