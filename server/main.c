@@ -86,7 +86,8 @@ static const struct cmdline_option options[] = {
 	{ "export", 'e', "NAME=PATH[,cache=MODE][,readonly][,description=TEXT]",
 		"Export a file or block device under a name; may be given several times. MODE:\n"
 		"writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
-		"loses data that clients believe flushed. In PATH and TEXT a comma is written ',,'.",
+		"loses data that clients believe flushed. In PATH and TEXT a comma is written ',,'.\n"
+		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
 	{ "workers", 'w', "N", "Threads that serve connections. Default: one for each CPU.", set_workers,
 		NULL },
