@@ -197,6 +197,7 @@ static int file_submit(struct disk *disk, struct block_req *req)
 
 static void file_close(struct file *file)
 {
+	file_lock_drop(&file->lock);
 	if (file->fd >= 0)
 		close(file->fd);
 	if (file->sync_fd >= 0)
@@ -306,6 +307,18 @@ static int open_sync(struct file *file, const struct file_manner *manner, const 
 	return 0;
 }
 
+/* Both descriptions carry writes: those that a killed server leaves in the kernel keep its locks. */
+static int lock_file(struct file *file, const struct file_manner *manner, const struct stat *found,
+	const struct complaint *complaint)
+{
+	const int fds[2] = { file->fd, file->sync_fd };
+	char who[256] = "";
+	int error = file_lock_take(
+		&file->lock, fds, found, !manner->readonly, true, file->path, who, sizeof(who));
+
+	return error ? complain(complaint, error, "%s: %s", file->path, who) : 0;
+}
+
 static void take_facts(struct file *file, const struct file_manner *manner, const struct file_facts *facts)
 {
 	file->is_device = facts->is_device;
@@ -360,6 +373,8 @@ int disk_file_open(
 		take_facts(file, manner, &facts);
 		error = open_sync(file, manner, &found, &complaint);
 	}
+	if (!error)
+		error = lock_file(file, manner, &found, &complaint);
 	if (error) {
 		file_close(file);
 		return error;

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "cache/disk.h"
+#include "cache/file_lock.h"
 #include "cache/flush.h"
 #include "cache/inline_write.h"
 
@@ -19,6 +20,7 @@ struct file {
 	uint32_t sector;     /* what fallocate(2) must be a multiple of */
 	uint32_t memory_grid, space_grid;
 	bool is_device, direct, share_fua;
+	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;
 	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/size.h"
 #include "server/nbd_wire.h"
 
 struct why {
@@ -94,16 +95,17 @@ enum { KEYS = 8 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
+	bool is_for_files; /* alone */
 	int (*set)(struct export_spec *spec, const char *value, const struct why *why);
 } keys[KEYS] = {
-	{ "cache", true, false, set_cache },
-	{ "readonly", false, false, set_readonly },
-	{ "description", true, false, set_description },
-	{ "tls", false, false, set_tls },
-	{ "allow-address", true, true, set_allow_address },
-	{ "allow-cert", true, true, set_allow_cert },
-	{ "allow-subject", true, true, set_allow_subject },
-	{ "allow-psk", true, true, set_allow_psk },
+	{ "cache", true, false, true, set_cache },
+	{ "readonly", false, false, true, set_readonly },
+	{ "description", true, false, false, set_description },
+	{ "tls", false, false, false, set_tls },
+	{ "allow-address", true, true, false, set_allow_address },
+	{ "allow-cert", true, true, false, set_allow_cert },
+	{ "allow-subject", true, true, false, set_allow_subject },
+	{ "allow-psk", true, true, false, set_allow_psk },
 };
 static const char known_keys[] = "cache=MODE, readonly, description=TEXT, tls, allow-address=RANGE, "
 				 "allow-cert=NAME, allow-subject=DN, allow-psk=USER";
@@ -120,6 +122,8 @@ static int set_field(struct export_spec *spec, char *field, unsigned *seen, cons
 		if (*seen & 1u << i && !keys[i].repeats)
 			return REFUSE(why, "'%s' is given twice", field);
 		*seen |= 1u << i;
+		if (keys[i].is_for_files && spec->memory_size)
+			return REFUSE(why, "'%s' is not for memory", field);
 		if (keys[i].has_value && !value)
 			return REFUSE(why, "'%s' needs a value", field);
 		if (!keys[i].has_value && value)
@@ -128,6 +132,23 @@ static int set_field(struct export_spec *spec, char *field, unsigned *seen, cons
 	}
 	return REFUSE(
 		why, "unknown key '%s'; known: %s (a comma in a path is written ',,')", field, known_keys);
+}
+
+static int set_memory(struct export_spec *spec, const struct why *why)
+{
+	static const char prefix[] = "memory:";
+	int error;
+
+	if (strncmp(spec->path, prefix, sizeof(prefix) - 1) != 0)
+		return 0;
+	error = size_parse(spec->path + sizeof(prefix) - 1, &spec->memory_size);
+	if (error == -ERANGE)
+		return REFUSE(why, "'%s' is too large", spec->path);
+	if (error || spec->memory_size == 0)
+		return REFUSE(why,
+			"not memory:SIZE, with bytes or K, M, G, T: '%s' (a file of that name is ./%s)",
+			spec->path, spec->path);
+	return 0;
 }
 
 /* Ends the field that starts at @field at its first single comma and makes each double one single.
@@ -168,6 +189,7 @@ static int set_fields(struct export_spec *spec, char *text, const struct why *wh
 	spec->path = strdup(path);
 	if (!spec->name || !spec->path)
 		return -ENOMEM;
+	error = set_memory(spec, why);
 	while (next && !error) {
 		char *field = next;
 

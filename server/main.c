@@ -128,7 +128,8 @@ static const struct cmdline_option options[] = {
 		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
 		"loses data that clients believe flushed. readonly. description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
-		"see; each may be given several times. In PATH and values a comma is written ',,'.",
+		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
+		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
 	{ "tls", 0, "MODE",
 		"off: none. on: clients may ask for it. require: nothing is said before it. Default: "
