@@ -6,6 +6,7 @@
 #include "cache/disk.h"
 #include "cache/flush.h"
 #include "cache/inline_write.h"
+#include "cache/seeker.h"
 
 /* Ways to zero bytes without writing them, cheapest first. */
 enum space_way { SPACE_PUNCH, SPACE_ZERO, SPACE_WAYS };
@@ -21,6 +22,7 @@ struct file {
 	bool is_device, direct, share_fua;
 	struct flush flush;
 	struct inline_gate gate;
+	struct seeker seeker;
 	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */
 	atomic_bool lacks[SPACE_WAYS]; /* shared: the kernel has refused that way once */
 };
