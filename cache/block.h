@@ -22,7 +22,7 @@ enum block_op {
 	BLOCK_WRITE,
 	BLOCK_FLUSH, /* everything completed before its submission, by whichever thread, is stable at its success */
 	BLOCK_TRIM,   /* the bytes no longer matter; what reads find there is undefined */
-	BLOCK_ZERO,   /* the bytes read as zeroes */
+	BLOCK_ZERO,   /* the bytes read as zeroes; -EOVERFLOW: too many where they would have to be written */
 	BLOCK_CACHE,  /* the bytes will be read soon; a hint */
 	BLOCK_STATUS, /* which bytes are holes: fills in extents */
 	BLOCK_OPS,
@@ -57,8 +57,8 @@ struct block_req {
 	uint64_t length;   /* bytes; of a read or write, the sum of iov; > 0 but for flush */
 	struct iovec *iov; /* borrowed: the submitter's array and data, until done; entries may be consumed */
 	unsigned iov_count; /* 1 .. IOV_MAX for reads and writes, else 0 */
-	/* A status finds, as far as it was at the time of some moment between submission and done, extents one behind the
-	 * other from offset on. They may end before the request does; only the last may reach past it, none past the disk. */
+	/* A status finds, as it was at some moment between submission and done, extents one behind the other
+	 * from offset on. They may end before the request does; only the last may reach past it, none past the disk. */
 	struct {
 		struct block_extent *list; /* borrowed: the submitter's, until done */
 		unsigned max;		   /* entries it has, > 0 */
