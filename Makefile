@@ -28,6 +28,11 @@ endif
 ifeq ($(VARIANT),clang)
 CC := clang
 endif
+ifeq ($(VARIANT),fuzz)
+CC := clang
+ALL_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ALL_LDFLAGS += -fsanitize=address,undefined
+endif
 
 SERVER_LIBS := -luring -lev
 CLIENT_LIBS := -lnbd -luring -lev
@@ -81,6 +86,30 @@ $(B)/tests/%: $(B)/tests/tools/%.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
 
+# The benchmark's own programs: each lists its parts.
+BENCH := $(B)/bench
+bench_objects = $(patsubst %.c,$(B)/tests/bench/%.o,latency.c $(1))
+$(BENCH)/nbdload: $(call bench_objects,$(addprefix nbd/,nbdload.c options.c dial.c phase.c request.c reply.c verify.c processes.c report.c))
+$(BENCH)/nbdfloor: $(call bench_objects,nbd/nbdfloor.c)
+$(BENCH)/vuload: $(call bench_objects,$(addprefix vhost/,vuload.c setup.c run.c worker.c vu.c ring.c))
+$(BENCH)/vumock: $(call bench_objects,$(addprefix vhost/,vumock.c mock_messages.c mock_memory.c mock_ring.c mock_nbd.c))
+BENCH_TOOLS := $(addprefix $(BENCH)/,nbdload nbdfloor vuload vumock)
+$(BENCH_TOOLS):
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+$(BENCH)/nodelay.so: tests/bench/vhost/nodelay.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $< -ldl
+
+bench-tools: $(BENCH_TOOLS) $(BENCH)/nodelay.so
+
+# make bench BENCH_ARGS='--long --only nbd'; see tests/bench/README.md
+bench: $(PROGRAMS) bench-tools
+	@tests/bench/run --build $(B) $(BENCH_ARGS)
+
 GUEST := build/guest/initramfs.img
 guest: $(GUEST)
 $(GUEST): $(wildcard tests/guest/build-guest tests/guest/init*)
@@ -92,14 +121,21 @@ NOT ?=
 JOBS ?= 2
 named = $(wildcard tests/$(1).t) $(filter $(patsubst %,$(B)/tests/%.t,$(subst *,%,$(1))),$(UNIT_TESTS))
 TESTS = $(filter-out $(foreach n,$(NOT),$(call named,$n)),$(sort $(foreach t,$(T),$(call named,$t))))
-PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer $(PROVE_FLAGS)
+PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer --failures --comments \
+	$(PROVE_FLAGS)
 
-check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(GUEST)
+check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS) $(GUEST)
 	$(PROVE) $(TESTS)
 
 # Without the guests: what runs in a minute or two.
-check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS)
+check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
 	$(PROVE) $(filter-out tests/guest-%,$(TESTS))
+
+# What is worth the thread sanitizer's time: more than one thread at work.
+THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* connections-* hundreds-* sigterm-* link-* \
+	client-* a-cut-*
+check-threads:
+	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
 check-unit: $(PROGRAMS) $(UNIT_TESTS)
 	$(PROVE) $(UNIT_TESTS)
@@ -122,20 +158,22 @@ lint: $(LINT)
 
 # Fuzzers: clang's libFuzzer with the address and undefined behaviour sanitizers, FUZZ_S seconds each.
 FUZZ_S ?= 30
-FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/*.c))
-FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='"$(VERSION)"' -I. -O1 -g -pthread -fno-omit-frame-pointer \
-	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-build/fuzz/%: tests/fuzz/%.c $(C_FILES) $(wildcard */*.h */*.def)
-	@mkdir -p $(@D)
-	$(call say,FUZZ,$@)
-	$(Q)clang $(FUZZ_CFLAGS) -o $@ $< $(filter-out %/main.c,$(C_FILES)) $(CLIENT_LIBS)
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/*.c))
+$(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(CLIENT_LIBS)
 
+ifeq ($(VARIANT),fuzz)
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
 		echo "== $$fuzzer, $(FUZZ_S) s"; mkdir -p $$fuzzer.corpus; \
-		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 -artifact_prefix=$$fuzzer- \
-			$$fuzzer.corpus $(wildcard tests/fuzz/corpus) || exit 1; \
+		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 \
+			-artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; \
 	done
+else
+fuzz:
+	$(MAKE) VARIANT=fuzz fuzz
+endif
 
 install: $(PROGRAMS)
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
@@ -150,7 +188,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all guest check check-fast check-unit lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-threads check-unit lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

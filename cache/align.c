@@ -16,7 +16,7 @@
 struct align {
 	struct disk disk;
 	struct disk *below; /* owned */
-	uint32_t grid, memory_grid;
+	uint32_t grid, memory_grid, space_grid;
 	uint64_t tail_start;
 	struct range_lock lock;
 	struct bounce_pool pool;
@@ -27,20 +27,22 @@ static struct align *align_of(struct disk *disk)
 	return container_of(disk, struct align, disk);
 }
 
+static uint64_t round_down(uint64_t value, uint64_t grid)
+{
+	return value & ~(grid - 1);
+}
+
+static uint64_t round_up(uint64_t value, uint64_t grid)
+{
+	return round_down(value + grid - 1, grid);
+}
+
 static bool is_on_grid(const struct align *align, const struct block_req *req)
 {
-	return ((req->offset | req->length) & (align->grid - 1)) == 0 &&
+	uint32_t grid = req->op == BLOCK_ZERO ? align->space_grid : align->grid;
+
+	return ((req->offset | req->length) & (grid - 1)) == 0 &&
 	       iov_is_aligned(req, align->memory_grid, align->grid);
-}
-
-static uint64_t round_down(const struct align *align, uint64_t value)
-{
-	return value & ~(uint64_t)(align->grid - 1);
-}
-
-static uint64_t round_up(const struct align *align, uint64_t value)
-{
-	return round_down(align, value + align->grid - 1);
 }
 
 static int work(struct align *align, struct block_req *req)
@@ -85,9 +87,9 @@ static void choose_range(const struct align *align, const struct block_req *req,
 	if (is_on_grid(align, req))
 		return;
 	range->kind = RANGE_EXCLUSIVE;
-	range->start = round_down(align, req->offset);
-	range->end = round_up(align, end);
-	folio_start = align->tail_start & ~(uint64_t)(ALIGN_FOLIO_MAX - 1);
+	range->start = round_down(req->offset, align->grid);
+	range->end = round_up(end, align->grid);
+	folio_start = round_down(align->tail_start, ALIGN_FOLIO_MAX);
 	if (end > align->tail_start && range->start > folio_start)
 		range->start = folio_start;
 }
@@ -110,7 +112,8 @@ static int change(struct align *align, struct block_req *req)
 
 static int align_trim(struct align *align, struct block_req *req)
 {
-	uint64_t start = round_up(align, req->offset), end = round_down(align, req->offset + req->length);
+	uint64_t start = round_up(req->offset, align->space_grid);
+	uint64_t end = round_down(req->offset + req->length, align->space_grid);
 
 	if (start >= end)
 		return 0;
@@ -122,7 +125,8 @@ static int align_trim(struct align *align, struct block_req *req)
 /* A zero without one whole block is a write, and no faster than a write. */
 static int align_zero(struct align *align, struct block_req *req)
 {
-	bool has_middle = round_up(align, req->offset) < round_down(align, req->offset + req->length);
+	bool has_middle = round_up(req->offset, align->space_grid) <
+			  round_down(req->offset + req->length, align->space_grid);
 
 	return !has_middle && (req->flags & BLOCK_FAST_ZERO) ? -ENOTSUP : change(align, req);
 }
@@ -155,14 +159,14 @@ static void align_free(struct disk *disk)
 	free(align);
 }
 
-int align_open(struct disk *below, uint32_t memory_grid, struct disk **out)
+int align_open(struct disk *below, uint32_t memory_grid, uint32_t space_grid, struct disk **out)
 {
 	static const struct disk_ops ops = { .submit = align_submit, .free = align_free };
 	struct align *align = calloc(1, sizeof(*align));
 
 	if (!align)
 		return -ENOMEM;
-	if (bounce_pool_init(&align->pool, below) < 0) {
+	if (bounce_pool_init(&align->pool, below, space_grid) < 0) {
 		free(align);
 		return -ENOMEM;
 	}
@@ -172,7 +176,8 @@ int align_open(struct disk *below, uint32_t memory_grid, struct disk **out)
 	align->below = below;
 	align->grid = below->facts.block_size_min;
 	align->memory_grid = memory_grid;
-	align->tail_start = round_down(align, below->facts.size);
+	align->space_grid = space_grid;
+	align->tail_start = round_down(below->facts.size, align->grid);
 	range_lock_init(&align->lock, on_granted);
 	*out = &align->disk;
 	return 0;

@@ -40,14 +40,14 @@ struct bounce {
 	struct iovec iov;
 };
 
-static uint64_t round_down(const struct bounce *bounce, uint64_t value)
+static uint64_t round_down(uint64_t value, uint64_t grid)
 {
-	return value & ~(uint64_t)(bounce->pool->grid - 1);
+	return value & ~(grid - 1);
 }
 
-static uint64_t round_up(const struct bounce *bounce, uint64_t value)
+static uint64_t round_up(uint64_t value, uint64_t grid)
 {
-	return round_down(bounce, value + bounce->pool->grid - 1);
+	return round_down(value + grid - 1, grid);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b)
@@ -69,7 +69,8 @@ static void ask_data(struct bounce *bounce, enum block_op op, uint64_t start, ui
 
 static bool do_middle(struct bounce *bounce)
 {
-	uint64_t start = round_up(bounce, bounce->at), end = round_down(bounce, bounce->req_end);
+	uint64_t grid = bounce->pool->zero_grid;
+	uint64_t start = round_up(bounce->at, grid), end = round_down(bounce->req_end, grid);
 
 	bounce->stage = BOUNCE_OPEN;
 	if (bounce->req->op != BLOCK_ZERO || start >= end)
@@ -85,15 +86,15 @@ static bool do_middle(struct bounce *bounce)
 /* Behind the first edge of a zero comes its last: what is between has been zeroed as the middle. */
 static void skip_middle(struct bounce *bounce)
 {
-	uint64_t end = round_down(bounce, bounce->req_end);
+	uint64_t grid = bounce->pool->zero_grid, end = round_down(bounce->req_end, grid);
 
-	if (bounce->req->op == BLOCK_ZERO && round_down(bounce, bounce->at) == bounce->at && bounce->at < end)
+	if (bounce->req->op == BLOCK_ZERO && round_down(bounce->at, grid) == bounce->at && bounce->at < end)
 		bounce->at = end;
 }
 
 static bool do_open(struct bounce *bounce)
 {
-	uint64_t tail_start = bounce->pool->tail_start;
+	uint64_t grid = bounce->pool->grid, tail_start = bounce->pool->tail_start;
 
 	skip_middle(bounce);
 	bounce->stage = bounce->at < bounce->req_end ? BOUNCE_FIRST : BOUNCE_STAGES;
@@ -101,11 +102,11 @@ static bool do_open(struct bounce *bounce)
 		bounce->start = bounce->at;
 		bounce->end = bounce->data_end = bounce->req_end;
 	} else {
-		bounce->start = round_down(bounce, bounce->at);
+		bounce->start = round_down(bounce->at, grid);
 		bounce->end = smaller(
-			bounce->start + BOUNCE_BYTES, smaller(round_up(bounce, bounce->req_end), tail_start));
+			bounce->start + BOUNCE_BYTES, smaller(round_up(bounce->req_end, grid), tail_start));
 		if (bounce->req->op == BLOCK_ZERO) /* one edge */
-			bounce->end = bounce->start + bounce->pool->grid;
+			bounce->end = smaller(bounce->end, round_up(bounce->at + 1, bounce->pool->zero_grid));
 		bounce->data_end = smaller(bounce->end, bounce->req_end);
 	}
 	bounce->have_to = bounce->start;
@@ -271,12 +272,12 @@ int bounce_carry(struct bounce_pool *pool, struct block_req *req)
 	return status;
 }
 
-int bounce_pool_init(struct bounce_pool *pool, struct disk *below)
+int bounce_pool_init(struct bounce_pool *pool, struct disk *below, uint32_t zero_grid)
 {
 	uint32_t grid = below->facts.block_size_min;
 
-	assert(grid <= BOUNCE_BYTES);
-	*pool = (struct bounce_pool){ .below = below, .grid = grid };
+	assert(grid <= BOUNCE_BYTES && zero_grid % grid == 0);
+	*pool = (struct bounce_pool){ .below = below, .grid = grid, .zero_grid = zero_grid };
 	pool->tail_start = below->facts.size & ~(uint64_t)(grid - 1);
 	pool->last_waiting = &pool->waiting;
 	pool->memory = mmap(NULL, (size_t)BOUNCE_BYTES * BOUNCE_COUNT, PROT_READ | PROT_WRITE,

@@ -1,7 +1,7 @@
 /* cache/bounce.h -- carries a request through memory and on blocks that O_DIRECT accepts.
  *
  * A read goes by way of a bounce buffer, block by block; a write too, and the blocks of which it covers a part are read
- * first. A zero gives its whole blocks to the disk below as a zero and carries its edges as writes.
+ * first. A zero gives its whole blocks (of the zero grid) to the disk below as a zero and carries its edges as writes.
  *
  * The caller sees to it that nobody else changes the blocks of a write or zero meanwhile.
  *
@@ -23,9 +23,11 @@
 struct bounce;
 
 struct bounce_pool {
-	struct disk *below;	/* borrowed: outlives us because its owner frees us first */
-	uint32_t grid;		/* bytes; a power of two up to BOUNCE_BYTES */
-	uint64_t tail_start;	/* from here on the disk below takes any extent; a multiple of grid */
+	struct disk *below; /* borrowed: outlives us because its owner frees us first */
+	uint32_t grid;	    /* bytes; a power of two up to BOUNCE_BYTES */
+	uint32_t zero_grid; /* bytes; likewise, at least grid: whole blocks of this are zeroed as such */
+	/* From here on the disk below takes any extent; a multiple of grid. */
+	uint64_t tail_start;
 	char *memory;		/* owned: BOUNCE_COUNT buffers */
 	struct bounce *bounces; /* owned: BOUNCE_COUNT */
 
@@ -35,7 +37,7 @@ struct bounce_pool {
 };
 
 /* Returns 0 or -ENOMEM. The grid is below's block_size_min. */
-int bounce_pool_init(struct bounce_pool *pool, struct disk *below);
+int bounce_pool_init(struct bounce_pool *pool, struct disk *below, uint32_t zero_grid);
 void bounce_pool_fini(struct bounce_pool *pool);
 
 /* bounce_carry() - carry out @req, a read, write or zero; as disk_submit(). Uses @req->wait. */

@@ -85,6 +85,7 @@ static int open_below(const char *path, const struct mode *mode, bool readonly, 
 		.readonly = readonly,
 		.share_fua = mode->every_write_stable,
 	};
+	struct file_grids grids;
 	struct disk *file;
 	int error = disk_file_open(path, &manner, &file, why, why_size);
 
@@ -94,7 +95,8 @@ static int open_below(const char *path, const struct mode *mode, bool readonly, 
 		*out = file;
 		return 0;
 	}
-	error = align_open(file, disk_file_memory_grid(file), out);
+	grids = disk_file_grids(file);
+	error = align_open(file, grids.memory, grids.space, out);
 	if (error) {
 		snprintf(why, why_size, "%s: %s", path, strerror(-error));
 		disk_free(file);

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "cache/file_facts.h"
 #include "cache/iov.h"
 #include "conf/container.h"
+#include "conf/log.h"
 
 static void on_moved(struct uring_op *op, int result, unsigned flags);
 static void on_moved_shared(struct uring_op *op, int result, unsigned flags);
@@ -149,11 +151,11 @@ static int file_write_shared(struct file *file, struct block_req *req)
 
 /* Alone, RWF_DSYNC makes this write stable and nothing else. With others in flight one sync for all is cheaper: the
  * kernel makes buffered RWF_DSYNC writes of a file one after the other. */
-static int file_write_fua(struct file *file, struct block_req *req)
+static int file_write_stable(struct file *file, struct block_req *req)
 {
 	bool shares = req->offset >= file->tail_start; /* never RWF_DSYNC on the sync's description */
 
-	if (file->share_fua)
+	if (counts_as_fua(file, req))
 		shares |= atomic_fetch_add_explicit(&file->fua_writes, 1, memory_order_relaxed) > 0 ||
 			  flush_is_busy(&file->flush);
 	return shares ? file_write_shared(file, req) : start_move(file, req, on_moved);
@@ -163,8 +165,8 @@ static int file_write(struct file *file, struct block_req *req)
 {
 	int status;
 
-	if (req->flags & BLOCK_FUA)
-		return file_write_fua(file, req);
+	if ((req->flags & BLOCK_FUA) || req->offset >= file->tail_start)
+		return file_write_stable(file, req);
 	status = write_now(file, req);
 	return status == DISK_PENDING ? start_move(file, req, on_moved) : status;
 }
@@ -209,10 +211,21 @@ static void file_close(struct file *file)
 	free(file);
 }
 
+/* What group commit saved, for an operator who wonders what his guests' flushes cost. */
+static void log_flushes(struct file *file)
+{
+	struct flush_counts counts = flush_count(&file->flush);
+
+	if (counts.asked > 0)
+		log_info("%s: %" PRIu64 " flushes were answered by %" PRIu64 " fdatasyncs", file->path,
+			counts.asked, counts.done);
+}
+
 static void file_free(struct disk *disk)
 {
 	struct file *file = file_of(disk);
 
+	log_flushes(file);
 	assert(atomic_load_explicit(&file->fua_writes, memory_order_relaxed) == 0);
 	flush_fini(&file->flush);
 	seeker_fini(&file->seeker);
@@ -307,6 +320,7 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 	file->share_fua = manner->share_fua;
 	file->sector = facts->sector;
 	file->memory_grid = facts->direct_memory;
+	file->space_grid = facts->space_grid;
 	file->tail_start = facts->size & (facts->direct_grid - 1)
 				   ? facts->size & ~(uint64_t)(facts->direct_grid - 1)
 				   : UINT64_MAX;
@@ -364,7 +378,9 @@ int disk_file_open(
 	return 0;
 }
 
-uint32_t disk_file_memory_grid(const struct disk *disk)
+struct file_grids disk_file_grids(const struct disk *disk)
 {
-	return container_of(disk, const struct file, disk)->memory_grid;
+	const struct file *file = container_of(disk, const struct file, disk);
+
+	return (struct file_grids){ .memory = file->memory_grid, .space = file->space_grid };
 }

@@ -10,8 +10,10 @@
  * Its block_size_min is the grid of O_DIRECT, 1 without. With O_DIRECT, data must also be on the memory grid, and if
  * the file ends with a part of a block (its tail), a read or write lies before the tail or inside it, where it may have
  * any extent: O_DIRECT could write it only by making the file longer. The tail goes through the page cache, by way of
- * the sync's description, which then is opened without O_DIRECT. Who writes the tail must exclude other writes
- * meanwhile as cache/align.c says; the kernel keeps the page cache and O_DIRECT coherent only one after the other.
+ * the sync's description, which then is opened without O_DIRECT, and a sync follows each write of it: a dirty page
+ * that meets an O_DIRECT write of its neighbours would be lost, or undo that write, or fail the next fdatasync. Who
+ * writes the tail must exclude other writes meanwhile, as cache/align.h says. For the same reason a zero or trim with
+ * O_DIRECT should be on the space grid: the kernel zeroes a part of a filesystem's block by way of the page cache.
  */
 #pragma once
 
@@ -31,5 +33,9 @@ struct file_manner {
 int disk_file_open(
 	const char *path, const struct file_manner *manner, struct disk **out, char *why, size_t why_size);
 
-/* What addresses of data must be multiples of; a power of two. */
-uint32_t disk_file_memory_grid(const struct disk *disk);
+struct file_grids {
+	uint32_t memory; /* what addresses of data must be multiples of; a power of two */
+	uint32_t space;	 /* what zeroes and trims should be multiples of; one, at least block_size_min */
+};
+
+struct file_grids disk_file_grids(const struct disk *disk);

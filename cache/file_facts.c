@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define PREFERRED_MIN	4096u
@@ -105,6 +106,18 @@ static long queue_number(dev_t device, const char *name)
 	return number;
 }
 
+/* The filesystem's block, at least the grid of O_DIRECT. */
+static uint32_t get_space_grid(int fd, const struct file_facts *facts)
+{
+	struct statfs found;
+	uint32_t block = facts->sector;
+
+	if (!facts->is_device && fstatfs(fd, &found) == 0 && found.f_bsize <= FILE_GRID_MAX &&
+		is_grid((uint32_t)found.f_bsize))
+		block = (uint32_t)found.f_bsize;
+	return block > facts->direct_grid ? block : facts->direct_grid;
+}
+
 int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_facts *facts, const char **step)
 {
 	dev_t device = S_ISBLK(stat->st_mode) ? stat->st_rdev : stat->st_dev;
@@ -131,6 +144,7 @@ int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_fac
 		if (get_direct_grid(fd, facts) < 0)
 			return -EINVAL;
 	}
+	facts->space_grid = get_space_grid(fd, facts);
 	if (facts->preferred_block < facts->direct_grid)
 		facts->preferred_block = facts->direct_grid;
 	return 0;

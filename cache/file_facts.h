@@ -14,14 +14,16 @@ struct file_facts {
 	bool is_device;
 	bool cannot_zero_fast; /* a device that says it has no command for it */
 	bool rotational;       /* false where nobody knows */
-	uint32_t
-		sector; /* a device's logical block: what fallocate(2) on it must be a multiple of; a file's is 1 */
-	uint32_t
-		direct_grid; /* O_DIRECT: offsets and lengths must be multiples; a power of two, up to FILE_GRID_MAX */
-	uint32_t direct_memory;	  /* O_DIRECT: addresses must be multiples; likewise */
-	uint32_t preferred_block; /* a power of two, 4096 .. 32 MiB */
+	/* Powers of two, up to FILE_GRID_MAX. */
+	uint32_t sector; /* what fallocate(2) must be a multiple of: a device's logical block; 1 for a file */
+	uint32_t space_grid;	/* what fallocate(2) frees or zeroes without touching a page */
+	uint32_t direct_grid;	/* O_DIRECT: offsets and lengths must be multiples */
+	uint32_t direct_memory; /* O_DIRECT: addresses must be multiples */
+	/* A power of two, 4096 .. 32 MiB. */
+	uint32_t preferred_block;
 };
 
 /* @fd: open for reading; with O_DIRECT if @direct, else direct_grid and direct_memory are 1. @stat: its fstat(2).
- * Returns 0, or -errno and in @step what failed, for an operator: of the device's ioctls; -EINVAL: @direct, and the filesystem cannot. */
+ * Returns 0, or -errno and in @step what failed, for an operator: of the device's ioctls; -EINVAL: @direct, and the
+ * filesystem cannot. */
 int file_facts_get(int fd, const struct stat *stat, bool direct, struct file_facts *facts, const char **step);

@@ -30,8 +30,8 @@ struct flush {
 	struct block_req *waiting, **last_waiting; /* shared: under lock; served by the next sync */
 	bool failed;				   /* shared: under lock; final */
 	struct flush_counts counts;		   /* shared: under lock */
-	atomic_bool
-		busy; /* shared: written under lock; a sync runs, or will start without being asked again */
+	/* Shared: written under lock; a sync runs, or will start without being asked again. */
+	atomic_bool busy;
 
 	/* The sync that is about to start or runs: its leader's thread alone touches these, handed on by @invite. */
 	struct uring *ring;	  /* borrowed: the leader's, which lives while its request is in flight */

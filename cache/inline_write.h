@@ -1,7 +1,7 @@
 /* cache/inline_write.h -- whether a write into the page cache is made at once, by the worker itself.
  *
- * Where a filesystem has no non-blocking buffered writes (ext4, for one; XFS and block devices have them) io_uring hands
- * every one to a kernel thread, and one at a time for a file. Measured on ext4, kernel 6.18, 4 KiB, 32 in flight, two
+ * Where a filesystem has no non-blocking buffered writes (ext4, for one; XFS and block devices have them) io_uring
+ * hands every one to a kernel thread, and one at a time for a file. Measured on ext4, kernel 6.18, 4 KiB, 32 in flight, two
  * cores: 6.5 us of CPU time a write made at once by pwritev2(2), 11 to 15 us through the ring; 64 KiB: 26 against 40;
  * 1 MiB: 128 against 181. So small whole-page writes are made at once.
  *
@@ -22,7 +22,7 @@
 #define INLINE_WRITE_MAX (64u << 10)
 
 /* A write that takes longer has waited for more than the copying. */
-#define INLINE_STALL_NS 2000000
+#define INLINE_STALL_NS 2000000ull
 
 /* How long the gate stays closed: at first, and after stalls that follow each other. Throttling blocks for up to
  * 200 ms at a time: the longest pause keeps that below 1 percent of a worker's time. */

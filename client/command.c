@@ -26,20 +26,20 @@ void command_start(struct command *command, struct block_req *req)
 	command->carried_out = 0;
 	command->effect_max = COMMAND_EFFECT_MAX;
 	command->length = 0;
-	command->bounce = NULL;
+	command->flat = NULL;
 	command->status = 0;
 }
 
-static void drop_bounce(struct command *command, struct bounce_pool *pool)
+static void drop_flat(struct command *command, struct flat_pool *pool)
 {
-	if (command->bounce)
-		bounce_put(pool, command->bounce, command->length);
-	command->bounce = NULL;
+	if (command->flat)
+		flat_put(pool, command->flat, command->length);
+	command->flat = NULL;
 }
 
-void command_restart(struct command *command, struct bounce_pool *pool)
+void command_restart(struct command *command, struct flat_pool *pool)
 {
-	drop_bounce(command, pool);
+	drop_flat(command, pool);
 	command_start(command, command->req);
 }
 
@@ -60,22 +60,23 @@ uint64_t command_cut(const struct command *command, const struct command_limits 
 	if (!moves_data(req))
 		return min(rest, command->effect_max);
 	rest = min(rest, limits->data_max);
-	return flat_data(command, rest) ? rest : min(rest, BOUNCE_LENGTH_MAX);
+	return flat_data(command, rest) ? rest : min(rest, FLAT_LENGTH_MAX);
 }
 
-bool command_prepare(struct command *command, const struct command_limits *limits, struct bounce_pool *pool)
+bool command_prepare(struct command *command, const struct command_limits *limits, struct flat_pool *pool)
 {
 	const struct block_req *req = command->req;
 
+	assert(!command->flat);
 	command->length = command_cut(command, limits);
 	if (command->length == 0 || !moves_data(req) || flat_data(command, command->length))
 		return true;
-	command->bounce = bounce_take(pool, command->length);
-	if (!command->bounce)
+	command->flat = flat_take(pool, command->length);
+	if (!command->flat)
 		return false;
 	if (req->op == BLOCK_WRITE)
 		scatter_gather(
-			req->iov, req->iov_count, command->carried_out, command->bounce, command->length);
+			req->iov, req->iov_count, command->carried_out, command->flat, command->length);
 	return true;
 }
 
@@ -101,10 +102,10 @@ static int issue_range(
 
 	switch (req->op) {
 	case BLOCK_READ:
-		data = command->bounce ? command->bounce : flat_data(command, command->length);
+		data = command->flat ? command->flat : flat_data(command, command->length);
 		return nbd_aio_pread(nbd, data, command->length, offset, replied, 0) < 0 ? -1 : 0;
 	case BLOCK_WRITE:
-		data = command->bounce ? command->bounce : flat_data(command, command->length);
+		data = command->flat ? command->flat : flat_data(command, command->length);
 		return nbd_aio_pwrite(nbd, data, command->length, offset, replied, flags) < 0 ? -1 : 0;
 	case BLOCK_TRIM:
 		return nbd_aio_trim(nbd, command->length, offset, replied, flags) < 0 ? -1 : 0;
@@ -138,18 +139,18 @@ static void keep_data(struct command *command)
 {
 	struct block_req *req = command->req;
 
-	if (command->bounce && req->op == BLOCK_READ)
+	if (command->flat && req->op == BLOCK_READ)
 		scatter_spread(
-			req->iov, req->iov_count, command->carried_out, command->bounce, command->length);
+			req->iov, req->iov_count, command->carried_out, command->flat, command->length);
 }
 
-bool command_advance(struct command *command, const struct command_limits *limits, struct bounce_pool *pool)
+bool command_advance(struct command *command, const struct command_limits *limits, struct flat_pool *pool)
 {
 	const struct block_req *req = command->req;
 
 	if (command->status == 0)
 		keep_data(command);
-	drop_bounce(command, pool);
+	drop_flat(command, pool);
 	if (may_be_too_long(command, limits)) {
 		command->effect_max = limits->data_max;
 		command->status = 0;

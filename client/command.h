@@ -1,6 +1,6 @@
 /* client/command.h -- one block request as the NBD commands that carry it out, one after the other.
  *
- * Most requests are one command. More: data longer than the server or a bounce buffer takes, a range longer than NBD's
+ * Most requests are one command. More: data longer than the server or a flat buffer takes, a range longer than NBD's
  * 32 bits, and a flush after it where the request has FUA and the server has none.
  */
 #pragma once
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "cache/block.h"
-#include "client/bounce.h"
+#include "client/flat.h"
 
 /* The longest effect of a command without data: NBD has 32 bits, and this is a multiple of every block size. */
 #define COMMAND_EFFECT_MAX (UINT32_MAX & ~(BLOCK_SIZE_MIN_MAX - 1))
@@ -33,8 +33,8 @@ struct command {
 
 	/* The command that is sent or about to be. */
 	uint64_t length;
-	void *bounce; /* owned: from the link's pool, for @length bytes; NULL: none */
-	int status;   /* of the answered command: 0 or -errno */
+	void *flat; /* owned: from the link's pool, for @length bytes; NULL: none */
+	int status; /* of the answered command: 0 or -errno */
 };
 
 /* What this connection takes in one command. */
@@ -46,26 +46,26 @@ struct command_limits {
 void command_start(struct command *command, struct block_req *req);
 
 /* command_restart() - the connection is lost, and with it perhaps what it carried out: begin with the first byte.
- * The bounce buffer, if there is one, goes back to @pool. */
-void command_restart(struct command *command, struct bounce_pool *pool);
+ * The flat buffer, if there is one, goes back to @pool. */
+void command_restart(struct command *command, struct flat_pool *pool);
 
 /* command_cut() - how long the next command of this request is; 0 for a flush. Data that lies scattered is cut to
- * BOUNCE_LENGTH_MAX. */
+ * FLAT_LENGTH_MAX. */
 uint64_t command_cut(const struct command *command, const struct command_limits *limits);
 
-/* command_prepare() - set length and bounce for the next command.
- * Returns false: it needs a bounce buffer and none is free; nothing has changed. */
-bool command_prepare(struct command *command, const struct command_limits *limits, struct bounce_pool *pool);
+/* command_prepare() - set length and flat for the next command.
+ * Returns false: it needs a flat buffer and none is free; nothing has changed. */
+bool command_prepare(struct command *command, const struct command_limits *limits, struct flat_pool *pool);
 
 /* command_issue() - give the prepared command to libnbd. @replied may run inside this call.
  * Returns 0, or -1: libnbd did not take it and @replied will not run. */
 int command_issue(struct command *command, struct nbd_handle *nbd, const struct command_limits *limits,
 	nbd_completion_callback replied);
 
-/* command_advance() - take in command->status, the answer to the command that was issued; the bounce buffer is emptied
+/* command_advance() - take in command->status, the answer to the command that was issued; the flat buffer is emptied
  * and goes back to @pool.
  * Returns true: another command has to follow; false: the request ends with command->status. */
-bool command_advance(struct command *command, const struct command_limits *limits, struct bounce_pool *pool);
+bool command_advance(struct command *command, const struct command_limits *limits, struct flat_pool *pool);
 
 /* command_of() - from libnbd's user_data; asserts that it is one. */
 struct command *command_of(void *user_data);

@@ -61,7 +61,7 @@ struct link {
 	struct block_req *waiting, **last_waiting;
 	struct command_list unsent, sent, answered, idle;
 	unsigned load;
-	struct bounce_pool bounce;
+	struct flat_pool flats;
 	struct command commands[LINK_COMMANDS_MAX];
 };
 
@@ -147,7 +147,7 @@ static bool send_one(struct link *link)
 	struct command_limits limits = limits_of(link);
 	struct command *command = link->doomed ? NULL : next_unsent(link);
 
-	if (!command || !command_prepare(command, &limits, &link->bounce))
+	if (!command || !command_prepare(command, &limits, &link->flats))
 		return false;
 	command_list_remove(&link->unsent, command);
 	command_list_append(&link->sent, command);
@@ -180,7 +180,7 @@ static void handle_answers(struct link *link)
 	struct command *command;
 
 	while ((command = command_list_take(&link->answered))) {
-		if (command_advance(command, &limits, &link->bounce))
+		if (command_advance(command, &limits, &link->flats))
 			command_list_prepend(&link->unsent, command);
 		else
 			end_request(link, command);
@@ -474,7 +474,7 @@ static enum link_event enter_down(struct link *link)
 	link->nbd = NULL;
 	command_list_join(&link->sent, &link->unsent);
 	for (struct command *command = link->unsent.first; command; command = command->next)
-		command_restart(command, &link->bounce);
+		command_restart(command, &link->flats);
 	link->backoff_ms = next_backoff_ms(link->backoff_ms, link->proved);
 	wake_timer(link, link->backoff_ms / 1e3);
 	return LINK_NOTHING;
@@ -525,7 +525,7 @@ int link_new(const struct link_config *config, struct link **out)
 
 	if (!link)
 		return -ENOMEM;
-	if (bounce_pool_init(&link->bounce)) {
+	if (flat_pool_init(&link->flats)) {
 		free(link);
 		return -ENOMEM;
 	}
@@ -565,7 +565,7 @@ void link_free(struct link *link)
 	ev_timer_stop(link->loop->ev, &link->on_timer);
 	ev_prepare_stop(link->loop->ev, &link->on_prepare);
 	nbd_close(link->nbd);
-	bounce_pool_fini(&link->bounce);
+	flat_pool_fini(&link->flats);
 	free(link);
 }
 

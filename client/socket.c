@@ -24,33 +24,38 @@ static int unix_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-/* Whether @un is a socket that nobody listens at. */
-static int is_stale(const struct sockaddr_un *un)
+/* Why the file at @un may not be replaced; NULL: it is a socket that nobody listens at. */
+static const char *in_use(const struct sockaddr_un *un)
 {
 	struct stat file;
 	int fd, dead;
 
 	if (lstat(un->sun_path, &file) || !S_ISSOCK(file.st_mode))
-		return 0;
+		return "exists and is not a socket";
 	fd = unix_socket();
 	if (fd < 0)
-		return 0;
+		return strerror(errno);
 	dead = connect(fd, (const struct sockaddr *)un, sizeof(*un)) && errno == ECONNREFUSED;
 	close(fd);
-	return dead;
+	return dead ? NULL : "another process listens there";
 }
 
-static int bind_replacing(int fd, const struct sockaddr_un *un)
+static int bind_replacing(int fd, const struct sockaddr_un *un, char *why, size_t why_size)
 {
+	const char *use;
+
 	if (bind(fd, (const struct sockaddr *)un, sizeof(*un)) == 0)
 		return 0;
 	if (errno != EADDRINUSE)
-		return -1;
-	if (!is_stale(un) || unlink(un->sun_path)) {
-		errno = EADDRINUSE;
+		return say(why, why_size, "bind");
+	use = in_use(un);
+	if (use) {
+		snprintf(why, why_size, "%s", use);
 		return -1;
 	}
-	return bind(fd, (const struct sockaddr *)un, sizeof(*un));
+	if (unlink(un->sun_path) || bind(fd, (const struct sockaddr *)un, sizeof(*un)))
+		return say(why, why_size, "replace");
+	return 0;
 }
 
 int socket_listen(const char *path, struct socket_path *made, char *why, size_t why_size)
@@ -64,14 +69,12 @@ int socket_listen(const char *path, struct socket_path *made, char *why, size_t 
 			sizeof(un.sun_path) - 1);
 		return -1;
 	}
-	strcpy(un.sun_path, path);
+	memcpy(un.sun_path, path, strlen(path) + 1);
 	fd = unix_socket();
 	if (fd < 0)
 		return say(why, why_size, "socket");
-	if (bind_replacing(fd, &un)) {
-		say(why, why_size, "bind");
+	if (bind_replacing(fd, &un, why, why_size))
 		goto close_fd;
-	}
 	if (listen(fd, BACKLOG) || lstat(path, &file)) {
 		say(why, why_size, "listen");
 		unlink(path);

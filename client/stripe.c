@@ -54,7 +54,8 @@ int stripe_new(struct link *const *links, unsigned count, const struct disk_fact
 	stripe->disk.ops = &stripe_ops;
 	stripe->disk.facts = *facts;
 	stripe->count = count;
-	memcpy(stripe->links, links, count * sizeof(*links));
+	for (unsigned i = 0; i < count; i++)
+		stripe->links[i] = links[i];
 	*out = &stripe->disk;
 	return 0;
 }

@@ -1,0 +1,48 @@
+#!/bin/bash
+# A server that is killed and started again is noticed by no request: none fails, none is lost, none is done twice with
+# another one in between.  If this fails, a guest's file system goes read-only when the storage node restarts a daemon.
+. "$(dirname "$0")/peers.sh"
+. "$(dirname "$0")/nbd-servers.sh"
+needs nbdkit qemu-nbd nbd-server nbdinfo unshare
+
+requests=25000
+
+# has_done MORE: whether the exercise has come on by so many requests since the last time, or has ended.
+has_done()
+{
+	[ "$(said exercise '^after')" -ge $((before + $1 / 1000)) ] || gone exercise
+}
+
+# torment SERVER KILLS OPTION...: every 4000 requests the server dies; for a moment nobody is there.
+torment()
+{
+	local server=$1 kills=$2 before
+
+	shift 2
+	rm -f "$tmp/exercise.log"
+	start exercise "$build/tests/link-exercise" --fill --requests=$requests --seed=$RANDOM "$@" "$uri"
+	for _ in $(seq "$kills"); do
+		before=$(said exercise '^after')
+		wait_until $ready_s has_done 4000
+		gone exercise && break
+		kill_server
+		serve "$server"
+	done
+	wait_until 120 gone exercise
+	stop exercise || {
+		cat "$tmp/exercise.log"
+		return 1
+	}
+	# It would prove nothing if no connection had been lost with something in flight.
+	grep -q 'requests wait: [1-9]' "$tmp/exercise.log"
+}
+
+plan 5
+truncate -s 64M "$tmp/disk"
+for server in vnbd-server nbdkit qemu-nbd nbd-server; do
+	serve $server
+	ok "$server killed 5 times" torment $server 5
+	kill_server
+done
+serve vnbd-server
+ok "vnbd-server killed 5 times, three connections" torment vnbd-server 5 --connections=3
