@@ -127,7 +127,7 @@ const struct export *exports_find(const struct exports *exports, const char *nam
 	return NULL;
 }
 
-uint16_t export_flags(const struct export *export, bool structured)
+uint16_t export_flags(const struct export *export, struct dialect dialect)
 {
 	const struct disk_facts *facts = &export->disk->facts;
 	uint16_t flags = NBD_FLAG_HAS_FLAGS;
@@ -150,7 +150,9 @@ uint16_t export_flags(const struct export *export, bool structured)
 		flags |= NBD_FLAG_SEND_CACHE;
 	if (facts->can_multi_conn)
 		flags |= NBD_FLAG_CAN_MULTI_CONN;
-	if (structured)
+	if (dialect.headers != HEADERS_SIMPLE)
 		flags |= NBD_FLAG_SEND_DF;
+	if (dialect.headers == HEADERS_EXTENDED && dialect.allocation)
+		flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
 	return flags;
 }

@@ -11,6 +11,7 @@
 
 #include "server/access.h"
 #include "server/close_reason.h"
+#include "server/dialect.h"
 #include "server/export.h"
 #include "server/tls.h"
 
@@ -40,8 +41,11 @@ struct negotiation {
 	bool no_zeroes;
 	unsigned options;   /* taken so far, up to OPTIONS_MAX */
 	uint32_t skip_left; /* in SKIPPING: bytes */
-	/* What was agreed: what TRANSMISSION starts with. */
-	bool structured;
+	/* What was agreed so far. */
+	enum headers headers;
+	const struct export *status_of; /* NULL, or for which base:allocation is selected */
+	/* What TRANSMISSION starts with. */
+	struct dialect dialect;
 	const struct export *export;
 	struct {
 		uint8_t *bytes; /* owned */
