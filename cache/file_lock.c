@@ -2,9 +2,10 @@
  *
  * L1  A description of a disk that writes holds the bytes 100, 101 and 201, one that reads 100 and 201, from before the
  *     look at others until it is dropped.
- * L2  The registry holds at most one lock that writes for each file.
- * L3  Locks of our own disks look like anybody's to fcntl(2). The registry tells them apart: a reader beside our own
- *     writer need not look, and for the look of a writer our own readers let go of 201, which the writer holds meanwhile.
+ * L2  Where the registry has a lock that writes, nobody else writes the file or bears no writer: what we lock beside it
+ *     needs no look.
+ * L3  Locks of our own disks look like anybody's to fcntl(2). The registry tells them apart: for the look of our first
+ *     writer our own readers let go of 201, which the writer holds meanwhile.
  */
 #include "cache/file_lock.h"
 
@@ -82,7 +83,7 @@ static int look_at_others(const struct file_lock *lock)
 {
 	bool held = false;
 
-	if (!lock->writes && has_own_writer(lock))
+	if (has_own_writer(lock)) /* L2 */
 		return 0;
 	if (is_locked_by_others(lock->fds[0], BYTE_WRITES))
 		return BYTE_WRITES;
@@ -137,10 +138,13 @@ static int take(struct file_lock *lock, const struct stat *found, const char *pa
 	*dying = false;
 	pthread_mutex_lock(&registry.lock);
 	is_double = lock->writes && has_own_writer(lock);
-	error = is_double ? -EBUSY : try_take(lock, &byte);
+	error = try_take(lock, &byte);
 	pthread_mutex_unlock(&registry.lock);
-	if (is_double)
-		snprintf(who, who_size, "another export of this server writes it already");
+	if (is_double && !error)
+		log_warning(
+			"%s: more than one export of this server writes it: they do not know of each other's "
+			"unaligned writes under O_DIRECT",
+			path);
 	if (byte)
 		explain(found, byte, who, who_size, dying);
 	if (error == 0 || error == -EBUSY)

@@ -97,9 +97,10 @@ refused()
 		grep -qF -- "$1" "$tmp/out"
 }
 cannot="nobody can use export 'a' unless"
+truncate -s 1M "$tmp/another"
 ok "a rule for keys without keys is refused" refused "$cannot there are pre-shared keys" --tls-certificates "$tmp/server" \
-	--export "a=$tmp/disk,allow-psk=x"
+	--export "a=$tmp/another,allow-psk=x"
 ok "a rule for certificates that nobody checks, too" refused "$cannot certificates of clients are verified" \
-	--tls-certificates "$tmp/server" --export "a=$tmp/disk,allow-cert=x"
-ok "and an export for TLS without TLS" refused "$cannot there is TLS" --export "a=$tmp/disk,tls"
+	--tls-certificates "$tmp/server" --export "a=$tmp/another,allow-cert=x"
+ok "and an export for TLS without TLS" refused "$cannot there is TLS" --export "a=$tmp/another,tls"
 ok "the server ends cleanly" stop server

@@ -13,21 +13,21 @@ static const struct {
 	const char *text;
 	struct export_spec expect;
 } good[] = {
-	{ "=/d", { "", "/d", NULL, CACHE_writeback, false, 0 } },
-	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false, 0 } },
-	{ "a=/d,readonly", { "a", "/d", NULL, CACHE_writeback, true, 0 } },
-	{ "a=/d,cache=none", { "a", "/d", NULL, CACHE_none, false, 0 } },
-	{ "a=/d,cache=unsafe,readonly", { "a", "/d", NULL, CACHE_unsafe, true, 0 } },
-	{ "a=/d,,e=f,readonly", { "a", "/d,e=f", NULL, CACHE_writeback, true, 0 } },
-	{ "a=/d,,,readonly", { "a", "/d,", NULL, CACHE_writeback, true, 0 } },
+	{ "=/d", { "", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
+	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
+	{ "a=/d,readonly", { "a", "/d", NULL, CACHE_writeback, true, 0, { 0 } } },
+	{ "a=/d,cache=none", { "a", "/d", NULL, CACHE_none, false, 0, { 0 } } },
+	{ "a=/d,cache=unsafe,readonly", { "a", "/d", NULL, CACHE_unsafe, true, 0, { 0 } } },
+	{ "a=/d,,e=f,readonly", { "a", "/d,e=f", NULL, CACHE_writeback, true, 0, { 0 } } },
+	{ "a=/d,,,readonly", { "a", "/d,", NULL, CACHE_writeback, true, 0, { 0 } } },
 	{ "a=/d,description=red,, blue = green",
-		{ "a", "/d", "red, blue = green", CACHE_writeback, false, 0 } },
-	{ "a=/d,description=", { "a", "/d", "", CACHE_writeback, false, 0 } },
-	{ "a,b=/d", { "a,b", "/d", NULL, CACHE_writeback, false, 0 } },
-	{ "a=memory:1", { "a", "memory:1", NULL, CACHE_writeback, false, 1 } },
-	{ "a=memory:64k,description=x", { "a", "memory:64k", "x", CACHE_writeback, false, 65536 } },
-	{ "a=memory:3T", { "a", "memory:3T", NULL, CACHE_writeback, false, 3ull << 40 } },
-	{ "a=./memory:1G", { "a", "./memory:1G", NULL, CACHE_writeback, false, 0 } },
+		{ "a", "/d", "red, blue = green", CACHE_writeback, false, 0, { 0 } } },
+	{ "a=/d,description=", { "a", "/d", "", CACHE_writeback, false, 0, { 0 } } },
+	{ "a,b=/d", { "a,b", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
+	{ "a=memory:1", { "a", "memory:1", NULL, CACHE_writeback, false, 1, { 0 } } },
+	{ "a=memory:64k,description=x", { "a", "memory:64k", "x", CACHE_writeback, false, 65536, { 0 } } },
+	{ "a=memory:3T", { "a", "memory:3T", NULL, CACHE_writeback, false, 3ull << 40, { 0 } } },
+	{ "a=./memory:1G", { "a", "./memory:1G", NULL, CACHE_writeback, false, 0, { 0 } } },
 };
 
 static const struct {
