@@ -202,12 +202,18 @@ static void queue_broken(struct blk_queue *queue)
 	signal_fd(queue->err);
 }
 
+/* With no request free, all that the ring has room for is in flight (Q1): the first that ends looks again. */
+static bool queue_may_take(const struct blk_queue *queue)
+{
+	return queue->look && queue->free && queue->enabled && !queue->unmapped &&
+	       queue->state == QUEUE_RUNNING;
+}
+
 /* Nothing more to take: look becomes false. */
 static void queue_take_one(struct blk_queue *queue)
 {
 	struct blk_request *request = queue->free;
 
-	assert(request); /* Q1 */
 	switch (vring_take(&queue->ring, &request->chain)) {
 	case VRING_TAKEN:
 		queue->free = request->next_free;
@@ -225,7 +231,7 @@ static void queue_take_one(struct blk_queue *queue)
 static void queue_take(struct blk_queue *queue)
 {
 	vring_quiet(&queue->ring);
-	for (unsigned taken = 0; taken < TURN_CHAINS_MAX && queue->look; taken++)
+	for (unsigned taken = 0; taken < TURN_CHAINS_MAX && queue_may_take(queue); taken++)
 		queue_take_one(queue);
 }
 
@@ -241,11 +247,6 @@ static void queue_stopped(struct blk_queue *queue)
 	free(queue->pool);
 	queue->state = QUEUE_STOPPED;
 	answer(queue->stop);
-}
-
-static bool queue_may_take(const struct blk_queue *queue)
-{
-	return queue->look && queue->enabled && !queue->unmapped && queue->state == QUEUE_RUNNING;
 }
 
 static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
