@@ -22,7 +22,7 @@
 #define INLINE_WRITE_MAX (64u << 10)
 
 /* A write that takes longer has waited for more than the copying. */
-#define INLINE_STALL_NS 2000000
+#define INLINE_STALL_NS 2000000ull
 
 /* How long the gate stays closed: at first, and after stalls that follow each other. Throttling blocks for up to
  * 200 ms at a time: the longest pause keeps that below 1 percent of a worker's time. */

@@ -67,6 +67,7 @@ bool command_prepare(struct command *command, const struct command_limits *limit
 {
 	const struct block_req *req = command->req;
 
+	assert(!command->flat);
 	command->length = command_cut(command, limits);
 	if (command->length == 0 || !moves_data(req) || flat_data(command, command->length))
 		return true;

@@ -14,7 +14,7 @@
 #include "virtio/virtio_blk.h"
 
 /* What is in flight when we are told to end gets so long to come to an end; a server that is away gets no more. */
-#define STOP_S 2.
+#define STOP_S 2u
 
 struct settings {
 	struct bridge_config bridge;
@@ -26,7 +26,6 @@ struct settings {
 struct program {
 	struct loop loop;
 	ev_signal on_term, on_int;
-	ev_timer on_deadline;
 	struct socket_path socket;
 	struct bridge *bridge; /* owned while it serves */
 };
@@ -204,26 +203,28 @@ static void on_stopped(void *arg)
 	loop_stop(&program->loop);
 }
 
-/* Requests wait for a server that is away: the guest's VMM keeps them, we need not. */
-static void on_deadline(struct ev_loop *ev, ev_timer *timer, int revents)
+/* Requests wait for a server that is away: the guest's VMM keeps them, we need not. A signal, not a timer of the loop:
+ * the loop may be waiting for a thread that waits for name service. */
+static void on_deadline(int number)
 {
-	(void)ev;
-	(void)timer;
-	(void)revents;
-	log_warning("ended with requests in flight: the NBD server did not answer them in time");
-	_exit(EXIT_SUCCESS);
+	static const char text[] = "vnbd-client: warning: ended with requests in flight: the NBD server did "
+				   "not answer them in time\n";
+
+	(void)number;
+	_exit(write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-static void on_end_signal(struct ev_loop *ev, ev_signal *signal, int revents)
+static void on_end_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
 {
-	struct program *program = signal->data;
+	struct program *program = watcher->data;
 
 	(void)revents;
-	log_info("ending: %s", strsignal(signal->signum));
+	log_info("ending: %s", strsignal(watcher->signum));
 	ev_signal_stop(ev, &program->on_term);
 	ev_signal_stop(ev, &program->on_int);
 	socket_remove(&program->socket);
-	ev_timer_start(ev, &program->on_deadline);
+	signal(SIGALRM, on_deadline);
+	alarm(STOP_S);
 	bridge_stop(program->bridge, on_stopped, program);
 }
 
@@ -231,8 +232,7 @@ static void watch_signals(struct program *program)
 {
 	ev_signal_init(&program->on_term, on_end_signal, SIGTERM);
 	ev_signal_init(&program->on_int, on_end_signal, SIGINT);
-	ev_timer_init(&program->on_deadline, on_deadline, STOP_S, 0.);
-	program->on_term.data = program->on_int.data = program->on_deadline.data = program;
+	program->on_term.data = program->on_int.data = program;
 	ev_signal_start(program->loop.ev, &program->on_term);
 	ev_signal_start(program->loop.ev, &program->on_int);
 }
@@ -264,7 +264,7 @@ static int serve(struct program *program, const struct settings *settings)
 	}
 	tell_ready(settings);
 	loop_run(&program->loop);
-	ev_timer_stop(program->loop.ev, &program->on_deadline);
+	alarm(0);
 	return 0;
 }
 

@@ -13,13 +13,21 @@
 
 /* In place of the C library's. */
 static unsigned calls;
-static long takes_ns;
+static uint64_t takes_ns;
 static bool has_nowait;
+static uint64_t now_ns = 1000000000;
+
+/* A clock that only our writes move: on a busy machine the real one makes a stall of any write. */
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	(void)clock;
+	now->tv_sec = (time_t)(now_ns / 1000000000);
+	now->tv_nsec = (long)(now_ns % 1000000000);
+	return 0;
+}
 
 ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
-	const struct timespec pause = { .tv_nsec = takes_ns };
-
 	(void)fd;
 	(void)count;
 	(void)offset;
@@ -28,7 +36,7 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int f
 		errno = EOPNOTSUPP;
 		return -1;
 	}
-	nanosleep(&pause, NULL);
+	now_ns += takes_ns;
 	return (ssize_t)iov->iov_len;
 }
 
@@ -87,9 +95,9 @@ static uint64_t pause_of(const struct inline_gate *gate)
 }
 
 /* Lets the gate's pause pass without waiting for it. */
-static void open_again(struct inline_gate *gate)
+static void open_again(const struct inline_gate *gate)
 {
-	gate->closed_until_ns -= pause_of(gate);
+	now_ns += pause_of(gate);
 }
 
 static void after_a_stall(void **state)

@@ -63,7 +63,7 @@ static void data_is_cut_to_the_servers_maximum(void **state)
 	assert_int_equal(lengths[2], 1 * MIB);
 }
 
-static void scattered_data_is_cut_to_the_bounce_buffers(void **state)
+static void scattered_data_is_cut_to_the_flat_buffers(void **state)
 {
 	static uint8_t data[4 * MIB];
 	struct iovec iov[2] = { { data + 2 * MIB, 3 * MIB / 2 }, { data, 3 * MIB / 2 } };
@@ -203,7 +203,7 @@ static void a_lost_connection_means_from_the_start(void **state)
 	assert_int_equal(command.part, COMMAND_FLUSH_AFTER);
 	command_restart(&command, &pool);
 	assert_int_equal(carry_out(&command, &limits, lengths), 5);
-	/* Also in the middle, with a bounce buffer in hand. */
+	/* Also in the middle, with a flat buffer in hand. */
 	limits.data_max = 3 * MIB / 4;
 	command_restart(&command, &pool);
 	assert_true(command_prepare(&command, &limits, &pool));
@@ -216,7 +216,7 @@ static void a_lost_connection_means_from_the_start(void **state)
 	assert_int_equal(command.carried_out, 0);
 }
 
-static void without_a_bounce_buffer_a_request_waits(void **state)
+static void without_a_flat_buffer_a_request_waits(void **state)
 {
 	static uint8_t data[8 * KIB];
 	struct iovec iov[2] = { { data + 4 * KIB, KIB }, { data, KIB } };
@@ -241,15 +241,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(data_is_cut_to_the_servers_maximum, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(
-			scattered_data_is_cut_to_the_bounce_buffers, make_pool, free_pool),
+			scattered_data_is_cut_to_the_flat_buffers, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(ranges_are_cut_to_32_bits, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(a_flush_takes_the_place_of_fua, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(an_error_ends_the_request, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(an_effect_too_long_is_tried_in_pieces, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(a_flush_is_one_command, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(a_lost_connection_means_from_the_start, make_pool, free_pool),
-		cmocka_unit_test_setup_teardown(
-			without_a_bounce_buffer_a_request_waits, make_pool, free_pool),
+		cmocka_unit_test_setup_teardown(without_a_flat_buffer_a_request_waits, make_pool, free_pool),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

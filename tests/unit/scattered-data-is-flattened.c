@@ -58,7 +58,7 @@ static void any_part_is_gathered_and_spread(void **state)
 	assert_int_equal(memory[34], 34);
 }
 
-static void memory_to_bounce_in_ends(void **state)
+static void flat_memory_ends(void **state)
 {
 	static void *taken[FLAT_SMALL_COUNT];
 	struct flat_pool pool;
@@ -93,7 +93,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(neighbours_are_one_piece),
 		cmocka_unit_test(any_part_is_gathered_and_spread),
-		cmocka_unit_test(memory_to_bounce_in_ends),
+		cmocka_unit_test(flat_memory_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

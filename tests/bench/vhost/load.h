@@ -65,9 +65,13 @@ void device_open(void);
 void device_configure(void);
 void queues_start(struct worker *workers, unsigned count, struct qctx *queues);
 
+/* gives back what queues_start() took; after the device is closed */
+void queues_end(struct worker *workers, unsigned count, struct qctx *queues);
+
 /* run.c: returns the exit status */
 int load_run(void);
 
 /* worker.c */
 void slots_init(struct qctx *c);
+void slots_free(struct qctx *c);
 void *worker_run(void *worker);

@@ -119,3 +119,14 @@ void queues_start(struct worker *workers, unsigned count, struct qctx *queues)
 	for (unsigned i = 0; i < opt.nq; i++)
 		queue_init(&queues[i], i, workers[opt.one_thread ? 0 : i].call);
 }
+
+void queues_end(struct worker *workers, unsigned count, struct qctx *queues)
+{
+	for (unsigned i = 0; i < opt.nq; i++)
+		slots_free(&queues[i]);
+	for (unsigned i = 0; i < count; i++) {
+		close(workers[i].call);
+		free(workers[i].tmp);
+		free(workers[i].exp);
+	}
+}

@@ -185,6 +185,16 @@ void slots_init(struct qctx *c)
 	}
 }
 
+void slots_free(struct qctx *c)
+{
+	for (unsigned i = 0; i < opt.qd; i++) {
+		free(c->slot[i].buf);
+		free(c->slot[i].seg);
+	}
+	free(c->slot);
+	free(c->freel);
+}
+
 static uint64_t wait_for_call(struct worker *w)
 {
 	uint64_t calls = 0;

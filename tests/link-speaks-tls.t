@@ -1,0 +1,57 @@
+#!/bin/bash
+# Over TLS everything is as without it: requests, errors, a killed server; and only with the right key.
+# If this fails, an operator has to choose between a disk that works and one that nobody on the network can read.
+. "$(dirname "$0")/peers.sh"
+. "$(dirname "$0")/nbd-servers.sh"
+needs nbdkit nbdinfo
+
+echo "vm1:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >"$tmp/keys"
+echo "vm1:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >"$tmp/wrong"
+uri="nbds+unix://vm1@/disk?socket=$tmp/nbd&tls-psk-file=$tmp/keys"
+
+serve_tls()
+{
+	serve nbdkit --tls=require --tls-psk="$tmp/keys" --filter=delay -- delay-write=1ms
+}
+
+exercise()
+{
+	timeout 120 "$build/tests/link-exercise" --fill --requests=4000 --seed=$RANDOM "$@" "$uri" >"$tmp/out" 2>&1
+	status=$?
+	cat "$tmp/out"
+	return $status
+}
+
+has_begun()
+{
+	[ "$(said exercise '^after')" -ge 2 ] || gone exercise
+}
+
+survives()
+{
+	start exercise "$build/tests/link-exercise" --fill --requests=20000 --connections=2 "$uri"
+	wait_until $ready_s has_begun
+	kill_server
+	serve_tls
+	wait_until 120 gone exercise
+	stop exercise || {
+		cat "$tmp/exercise.log"
+		return 1
+	}
+	grep -q 'requests wait: [1-9]' "$tmp/exercise.log"
+}
+
+refused()
+{
+	timeout 20 "$build/tests/link-exercise" "${uri/keys/wrong}"
+	[ $? -eq 2 ]
+}
+
+plan 5
+truncate -s 64M "$tmp/disk"
+serve_tls
+ok "one connection" exercise
+ok "three connections, long requests" exercise --connections=3 --longest=512 --depth=16
+ok "the key's place is not logged" bash -c "! grep -q keys '$tmp/out'"
+ok "a wrong key does not connect" refused
+ok "a killed server" survives
