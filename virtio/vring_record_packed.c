@@ -98,12 +98,12 @@ static const char *find_in_flight(struct vring *ring, bool *is_taken)
 	struct record_found found[VRING_SIZE_MAX];
 	unsigned count = 0;
 
-	for (uint16_t i = 0; i < ring->setup.size; i++) {
+	for (unsigned i = 0; i < ring->setup.size; i++) {
 		const char *wrong;
 
 		if (!RECORD_GET(region->desc[i].inflight))
 			continue;
-		wrong = find_chain(ring, i, is_taken, &found[count].what);
+		wrong = find_chain(ring, (uint16_t)i, is_taken, &found[count].what);
 		if (wrong)
 			return wrong;
 		found[count++].counter = RECORD_GET(region->desc[i].counter);
