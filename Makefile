@@ -138,6 +138,11 @@ THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* 
 check-threads:
 	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
+# vnbd-client killed KILLS times under a guest's load, for each layout of the rings.
+KILLS ?= 100
+check-kills: $(PROGRAMS) $(GUEST)
+	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t
+
 check-unit: $(PROGRAMS) $(UNIT_TESTS)
 	$(PROVE) $(UNIT_TESTS)
 
@@ -189,7 +194,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-threads check-unit lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -44,17 +44,27 @@ struct inflight_packed_desc {
 };
 static_assert(sizeof(struct inflight_packed_desc) == 32, "DescStatePacked");
 
+/* Four fields of the region, and all of them in one store. */
+union inflight_packed_used {
+	struct {
+		uint16_t idx;
+		uint16_t old_idx;
+		uint8_t wrap_counter;
+		uint8_t old_wrap_counter;
+		uint8_t padding[2];
+	};
+	uint64_t together;
+};
+static_assert(sizeof(union inflight_packed_used) == 8, "used_idx to old_used_wrap_counter");
+
 struct inflight_packed {
 	uint64_t features;
 	uint16_t version;
 	uint16_t desc_num;
 	uint16_t free_head;
 	uint16_t old_free_head;
-	uint16_t used_idx;
-	uint16_t old_used_idx;
-	uint8_t used_wrap_counter;
-	uint8_t old_used_wrap_counter;
-	uint8_t padding[10];
+	union inflight_packed_used used;
+	uint8_t padding[8];
 	struct inflight_packed_desc desc[];
 };
 static_assert(sizeof(struct inflight_packed) == 32, "QueueRegionPacked");

@@ -104,6 +104,7 @@ struct vring_record {
 	uint16_t head;	  /* packed: of the free entries; split: of the last batch given back */
 	uint16_t batch;	  /* split: given back, but not published */
 	uint16_t noted;	  /* packed: the last entry of the chain that is being read */
+	uint64_t used;	  /* packed: as last written */
 	uint16_t next[VRING_SIZE_MAX];
 	/* Chains of our predecessor, by head or id: to be taken again, in this order. */
 	uint16_t again[VRING_SIZE_MAX];

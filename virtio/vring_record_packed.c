@@ -4,7 +4,7 @@
  *
  * C1  An entry belongs to one chain that is taken or to the free list, so size - taken entries are free (P1).
  * C2  What has begun but not ended is in the record's fields but not in its old_ ones: old_free_head ends a take;
- *     the old_ fields in their order end a give, which counts from the moment its descriptor is visible.
+ *     the old used index ends a give, which counts from the moment its descriptor is visible.
  */
 #include "virtio/vring_record.h"
 
@@ -15,23 +15,23 @@ static struct inflight_packed *region_of(const struct vring *ring)
 	return ring->setup.record;
 }
 
-/* In this order: with the wrap counter before the place, find_used() could take a descriptor that the driver has made
- * available again for one that was never used. */
-static void settle(struct vring *ring, uint16_t free_head)
+/* The used index with its wrap counter is one thing: killed between the two, we would leave a place whose descriptor is
+ * of another lap, if it was ever written. So all four fields change at once. */
+static void put_used(struct vring *ring, union inflight_packed_used used)
 {
-	struct inflight_packed *region = region_of(ring);
-
-	RECORD_PUT(region->old_free_head, free_head);
-	RECORD_PUT(region->old_used_idx, ring->packed.next_used);
-	RECORD_PUT(region->old_used_wrap_counter, ring->packed.used_wrap);
+	ring->record.used = used.together;
+	RECORD_PUT(region_of(ring)->used.together, used.together);
 }
 
-static void put_used(struct vring *ring)
+static void settle(struct vring *ring, uint16_t free_head)
 {
-	struct inflight_packed *region = region_of(ring);
+	const struct vring_packed *packed = &ring->packed;
 
-	RECORD_PUT(region->used_idx, ring->packed.next_used);
-	RECORD_PUT(region->used_wrap_counter, ring->packed.used_wrap);
+	RECORD_PUT(region_of(ring)->old_free_head, free_head);
+	put_used(ring, (union inflight_packed_used){ .idx = packed->next_used,
+			       .old_idx = packed->next_used,
+			       .wrap_counter = packed->used_wrap,
+			       .old_wrap_counter = packed->used_wrap });
 }
 
 static const char *no_place = "its in-flight record names a place that is not in it";
@@ -40,20 +40,20 @@ static const char *no_place = "its in-flight record names a place that is not in
 static const char *find_used(struct vring *ring)
 {
 	struct inflight_packed *region = region_of(ring);
-	uint16_t now = RECORD_GET(region->used_idx), old = RECORD_GET(region->old_used_idx);
-	bool now_wrap = RECORD_GET(region->used_wrap_counter),
-	     old_wrap = RECORD_GET(region->old_used_wrap_counter);
+	const union inflight_packed_used used = { .together = RECORD_GET(region->used.together) };
+	bool has_begun = used.idx != used.old_idx || used.wrap_counter != used.old_wrap_counter;
 
-	if (now >= ring->setup.size || old >= ring->setup.size)
+	if (used.idx >= ring->setup.size || used.old_idx >= ring->setup.size)
 		return no_place;
-	ring->packed.next_used = old;
-	ring->packed.used_wrap = old_wrap;
-	if ((now != old || now_wrap != old_wrap) && !vring_packed_is_available(ring, old, old_wrap)) {
-		ring->packed.next_used = now;
-		ring->packed.used_wrap = now_wrap;
+	if (has_begun && !vring_packed_is_available(ring, used.old_idx, used.old_wrap_counter)) {
+		ring->packed.next_used = used.idx;
+		ring->packed.used_wrap = used.wrap_counter;
 		settle(ring, RECORD_GET(region->free_head));
+	} else {
+		ring->packed.next_used = used.old_idx;
+		ring->packed.used_wrap = used.old_wrap_counter;
+		settle(ring, RECORD_GET(region->old_free_head));
 	}
-	put_used(ring);
 	return NULL;
 }
 
@@ -98,12 +98,12 @@ static const char *find_in_flight(struct vring *ring, bool *is_taken)
 	struct record_found found[VRING_SIZE_MAX];
 	unsigned count = 0;
 
-	for (uint16_t i = 0; i < ring->setup.size; i++) {
+	for (unsigned i = 0; i < ring->setup.size; i++) {
 		const char *wrong;
 
 		if (!RECORD_GET(region->desc[i].inflight))
 			continue;
-		wrong = find_chain(ring, i, is_taken, &found[count].what);
+		wrong = find_chain(ring, (uint16_t)i, is_taken, &found[count].what);
 		if (wrong)
 			return wrong;
 		found[count++].counter = RECORD_GET(region->desc[i].counter);
@@ -150,7 +150,6 @@ void record_packed_init(struct vring *ring)
 	const bool is_taken[VRING_SIZE_MAX] = { false };
 
 	link_free(ring, is_taken);
-	put_used(ring);
 	settle(ring, ring->record.head);
 	RECORD_PUT(region_of(ring)->desc_num, (uint16_t)ring->setup.size);
 	RECORD_PUT(region_of(ring)->version, INFLIGHT_VERSION);
@@ -193,12 +192,15 @@ void record_packed_give(struct vring *ring, uint16_t id)
 	const struct vring_packed_chain *chain = &ring->packed.chain[id];
 	struct vring_record *record = &ring->record;
 	struct inflight_packed *region = region_of(ring);
+	union inflight_packed_used used = { .together = record->used };
 
 	RECORD_PUT(region->desc[chain->last].next, record->head);
 	record->next[chain->last] = record->head;
 	record->head = chain->first;
 	RECORD_PUT(region->free_head, record->head);
-	put_used(ring);
+	used.idx = ring->packed.next_used;
+	used.wrap_counter = ring->packed.used_wrap;
+	put_used(ring, used);
 }
 
 void record_packed_given(struct vring *ring, uint16_t id)

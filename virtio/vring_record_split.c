@@ -13,11 +13,11 @@ static void find_in_flight(struct vring *ring)
 	struct inflight_split *region = region_of(ring);
 	unsigned count = 0;
 
-	for (uint16_t i = 0; i < ring->setup.size; i++) {
+	for (unsigned i = 0; i < ring->setup.size; i++) {
 		if (!RECORD_GET(region->desc[i].inflight))
 			continue;
-		found[count++] =
-			(struct record_found){ .counter = RECORD_GET(region->desc[i].counter), .what = i };
+		found[count++] = (struct record_found){ .counter = RECORD_GET(region->desc[i].counter),
+			.what = (uint16_t)i };
 	}
 	record_found(ring, found, count);
 }

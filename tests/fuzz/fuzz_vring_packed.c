@@ -2,6 +2,7 @@
  * taken, parsed, done in another order. */
 #include "tests/unit/packed_driver.h"
 #include "virtio/blk_request.h"
+#include "virtio/inflight_wire.h"
 
 /* No power of two: packed rings need not be. */
 enum { RING = 11, TABLE = 48 };
@@ -39,6 +40,9 @@ struct input {
 	const uint8_t *data;
 	size_t size;
 };
+
+/* Where a record may be: behind the buffers of the second region. */
+enum { AT_RECORD = DRIVER_REGION + 0x80000 };
 
 static uint32_t next(struct input *input, unsigned bytes)
 {
@@ -79,6 +83,32 @@ static void fill_descs(struct packed_desc *desc, unsigned count, struct input *i
 			desc[i].len = (desc[i].len & 63) * 16;
 		if (kind & 128)
 			desc[i].id = (uint16_t)i;
+	}
+}
+
+/* As of an earlier life, more or less; small numbers are those that make sense. */
+static void fill_record(struct inflight_packed *record, struct input *input)
+{
+	memset(record, 0, vring_record_size(VIRTIO_F_RING_PACKED, RING));
+	record->version = (uint16_t)(next(input, 1) % 8 ? 1 : next(input, 1));
+	record->desc_num = (uint16_t)(next(input, 1) % 16 ? RING : next(input, 2));
+	record->free_head = (uint16_t)(next(input, 1) % (RING + 2));
+	record->old_free_head = (uint16_t)(next(input, 1) % (RING + 2));
+	record->used.together = next(input, 4);
+	for (unsigned i = 0; i < 8; i++)
+		((uint8_t *)&record->used)[i] %= RING + 1;
+	for (unsigned i = 0; i < RING; i++) {
+		struct inflight_packed_desc *desc = &record->desc[i];
+		uint32_t kind = next(input, 1);
+
+		desc->inflight = kind & 1;
+		desc->next = (uint16_t)(kind & 2 ? i + 1 : next(input, 1) % (RING + 2));
+		desc->num = (uint16_t)(kind & 4 ? 1 : next(input, 1) % (RING + 2));
+		desc->id = (uint16_t)(kind & 8 ? i : next(input, 1) % (RING + 2));
+		desc->counter = kind & 16 ? i : next(input, 4);
+		desc->flags = (uint16_t)(kind >> 5);
+		desc->addr = next_address(input);
+		desc->len = (uint32_t)next(input, 1) * 16;
 	}
 }
 
@@ -142,6 +172,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	packed.mine->flags = (uint16_t)next(&input, 1);
 	fill_descs(packed.desc, RING, &input);
 	fill_descs((void *)driver_table(&driver), TABLE, &input);
+	if (features & 64) {
+		setup.record = driver.bytes + AT_RECORD;
+		setup.record_bytes = vring_record_size(setup.features, RING) - (features & 128 ? 0 : 64);
+		fill_record(setup.record, &input);
+	}
 	memcpy(driver.bytes + AT_DATA, input.data, input.size < 4096 ? input.size : 4096);
 	atomic_store(&blk.writeback, features & 8);
 	if (vring_init(&ring, &setup, memory))

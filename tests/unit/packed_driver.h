@@ -27,6 +27,7 @@ struct packed_driver {
 	struct packed_event *mine, *device;
 	uint16_t size, next_avail, next_used;
 	bool avail_wrap, used_wrap;
+	bool described; /* the first descriptor of a chain not yet offered */
 };
 
 /* @base: as vring_setup.base. */
@@ -49,7 +50,7 @@ static inline uint16_t packed_flags(const struct packed_driver *packed, unsigned
 	return (uint16_t)(flags | (packed->avail_wrap ? PACKED_AVAIL : PACKED_USED));
 }
 
-/* Writes the next descriptor but not yet what makes it available. Returns its place. */
+/* Writes the next descriptor of a chain; the first one not yet as available. Returns its place. */
 static inline uint16_t packed_describe(
 	struct packed_driver *packed, uint64_t at, uint32_t len, unsigned flags, uint16_t id)
 {
@@ -59,7 +60,10 @@ static inline uint16_t packed_describe(
 	desc->addr = DRIVER_GUEST + at;
 	desc->len = len;
 	desc->id = id;
-	desc->flags = packed_flags(packed, flags) ^ (PACKED_AVAIL | PACKED_USED);
+	desc->flags = packed_flags(packed, flags);
+	if (!packed->described)
+		desc->flags ^= PACKED_AVAIL | PACKED_USED;
+	packed->described = true;
 	if (++packed->next_avail == packed->size) {
 		packed->next_avail = 0;
 		packed->avail_wrap = !packed->avail_wrap;
@@ -70,6 +74,7 @@ static inline uint16_t packed_describe(
 /* Makes the chain available that starts at @place. */
 static inline void packed_offer(struct packed_driver *packed, uint16_t place)
 {
+	packed->described = false;
 	__atomic_store_n(&packed->desc[place].flags, packed->desc[place].flags ^ (PACKED_AVAIL | PACKED_USED),
 		__ATOMIC_SEQ_CST);
 }
