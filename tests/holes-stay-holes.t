@@ -21,7 +21,7 @@ map_of()
 }
 
 modes=(writeback writethrough none directsync unsafe)
-plan 15
+plan 16
 exports=()
 for mode in "${modes[@]}"; do
 	truncate -s 256M "$tmp/$mode"
@@ -31,7 +31,9 @@ for mode in "${modes[@]}"; do
 	exports+=(--export "$mode=$tmp/$mode,cache=$mode")
 done
 truncate -s 64M "$tmp/comb"
-start_server --listen "unix:$tmp/nbd" "${exports[@]}" --export "comb=$tmp/comb"
+truncate -s 32M "$tmp/stripes"
+start_server --listen "unix:$tmp/nbd" "${exports[@]}" --export "comb=$tmp/comb" \
+	--export "stripes=$tmp/stripes"
 uri=$(server_uris)
 
 expected="0 1048576 3
@@ -96,6 +98,26 @@ for export in ("writeback", "none"):
         reply = client.ask(READ, 0, 3 * MIB, DF)
         assert reply.data == file and reply.chunks == [(0, 3 * MIB, False)]
     assert Client(sys.argv[1], None, export).ask(READ, 0, 3 * MIB).data == file
+END
+
+ok "clients that go in the middle of a reply of many messages harm nobody" python <<'END'
+import os, random, sys
+from nbd_dialects import *
+with open(os.environ["FILES"] + "/stripes", "r+b") as file:
+    for stripe in range(512):
+        file.seek(stripe * 65536)
+        file.write(b"s" * 32768)
+whole = open(os.environ["FILES"] + "/stripes", "rb").read()
+random.seed(1)
+for n in range(6):
+    client = Client(sys.argv[1], (STRUCTURED, EXTENDED)[n % 2], "stripes")
+    for cookie in range(2):
+        client.send(READ, 0, len(whole), cookie=cookie)
+        client.send(STATUS, 0, len(whole), cookie=100 + cookie)
+    client.receive(random.randrange(1, 3 << 20))
+    client.socket.close()
+reply = Client(sys.argv[1], EXTENDED, "stripes").ask(READ, 0, len(whole))
+assert reply.data == whole and len(reply.chunks) == 1024
 END
 
 ok "without a selection for this export there is no status" python <<'END'
