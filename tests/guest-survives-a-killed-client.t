@@ -19,7 +19,7 @@ kill_again_and_again()
 	local kill
 
 	for ((kill = 1; kill <= kills; kill++)); do
-		sleep "1.$((RANDOM % 1000 + 1000))"
+		sleep "$(printf '%d.%03d' $((RANDOM % 2 + 1)) $((RANDOM % 1000)))"
 		if [ "$kill" -eq 2 ]; then
 			stop client || return 1
 		else
