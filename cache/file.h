@@ -4,8 +4,10 @@
 #include <stdatomic.h>
 
 #include "cache/disk.h"
+#include "cache/file_lock.h"
 #include "cache/flush.h"
 #include "cache/inline_write.h"
+#include "cache/seeker.h"
 
 /* Ways to zero bytes without writing them, cheapest first. */
 enum space_way { SPACE_PUNCH, SPACE_ZERO, SPACE_WAYS };
@@ -19,8 +21,10 @@ struct file {
 	uint32_t sector;     /* what fallocate(2) must be a multiple of */
 	uint32_t memory_grid, space_grid;
 	bool is_device, direct, share_fua;
+	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;
+	struct seeker seeker;
 	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */
 	atomic_bool lacks[SPACE_WAYS]; /* shared: the kernel has refused that way once */
 };

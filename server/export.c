@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/disk_memory.h"
 #include "conf/log.h"
 #include "server/nbd_wire.h"
 
@@ -56,10 +57,25 @@ static void announce(const struct export *export)
 {
 	char name[NAME_SHOWN], size[32];
 
+	if (export->spec.memory_size) {
+		log_info("export '%s' is %s of memory, which are lost when the server ends",
+			log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+			size_text(export->spec.memory_size, size, sizeof(size)));
+		return;
+	}
 	log_info("export '%s' is %s (%s, cache=%s%s)",
 		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
 		export->spec.path, size_text(export->disk->facts.size, size, sizeof(size)),
 		cache_mode_name(export->spec.mode), export->spec.readonly ? ", readonly" : "");
+}
+
+static int open_memory(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
+{
+	int error = disk_memory_open(spec->memory_size, out);
+
+	if (error)
+		snprintf(why, why_size, "%s: %s", spec->path, strerror(-error));
+	return error;
 }
 
 static int export_open(const struct exports *exports, struct export *export, char *why, size_t why_size)
@@ -70,6 +86,8 @@ static int export_open(const struct exports *exports, struct export *export, cha
 		snprintf(why, why_size, "there is one of that name already");
 		return -EEXIST;
 	}
+	if (spec->memory_size)
+		return open_memory(spec, &export->disk, why, why_size);
 	return cache_open(spec->path, spec->mode, spec->readonly, &export->disk, why, why_size);
 }
 
@@ -109,7 +127,7 @@ const struct export *exports_find(const struct exports *exports, const char *nam
 	return NULL;
 }
 
-uint16_t export_flags(const struct export *export, bool structured)
+uint16_t export_flags(const struct export *export, struct dialect dialect)
 {
 	const struct disk_facts *facts = &export->disk->facts;
 	uint16_t flags = NBD_FLAG_HAS_FLAGS;
@@ -132,7 +150,9 @@ uint16_t export_flags(const struct export *export, bool structured)
 		flags |= NBD_FLAG_SEND_CACHE;
 	if (facts->can_multi_conn)
 		flags |= NBD_FLAG_CAN_MULTI_CONN;
-	if (structured)
+	if (dialect.headers != HEADERS_SIMPLE)
 		flags |= NBD_FLAG_SEND_DF;
+	if (dialect.headers == HEADERS_EXTENDED && dialect.allocation)
+		flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
 	return flags;
 }

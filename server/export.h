@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "cache/disk.h"
+#include "server/dialect.h"
 #include "server/export_spec.h"
 
 struct export
@@ -33,6 +34,5 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 /* The export of that name, or NULL. @name: @length bytes of a client, or of anyone. */
 const struct export *exports_find(const struct exports *exports, const char *name, size_t length);
 
-/* The transmission flags of @export: proto.md, "Transmission flags".
- * @structured: the client has negotiated structured replies. */
-uint16_t export_flags(const struct export *export, bool structured);
+/* The transmission flags of @export for a client that speaks @dialect: proto.md, "Transmission flags". */
+uint16_t export_flags(const struct export *export, struct dialect dialect);

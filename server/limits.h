@@ -1,6 +1,7 @@
 /* server/limits.h -- every bound on what a client can make the server do, with its reason.
  *
- * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection, and CONNECTIONS_MAX connections.
+ * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection (with TLS, 800 KiB), and CONNECTIONS_MAX
+ * connections.
  */
 #pragma once
 
@@ -53,10 +54,19 @@
 /* Data of the replies in one send, bytes; the reply that reaches it is the last. */
 #define SEND_BYTES_MAX (1u << 20)
 
+/* Extents in one reply to a block status: as many as are found in some milliseconds. Its client asks on behind them; the
+ * specification would allow 2^20. */
+#define STATUS_EXTENTS_MAX 4096
+
 /* Headers of the replies in one send, bytes, and entries of its iovec: two a reply with data. The kernel takes at most
  * 1024. */
 #define SEND_HEADER_BYTES (8u << 10)
 #define SEND_IOVECS	  512
+
+/* Ciphertext of one TLS connection, bytes: received and not yet decrypted, and encrypted and not yet sent; 15 records.
+ * Only what is used takes memory. */
+#define TLS_RECEIVE_BYTES (256u << 10)
+#define TLS_SEND_BYTES	  (256u << 10)
 
 /* Free buffers and requests that a worker keeps for the next ones. */
 #define POOL_BYTES_MAX	  (64u << 20)

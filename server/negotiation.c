@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/limits.h"
+#include "server/meta_query.h"
 #include "server/nbd_wire.h"
 
 static_assert(NEGOTIATION_MESSAGE_MAX == sizeof(struct nbd_option_header) + OPTION_DATA_MAX, "");
@@ -94,28 +95,53 @@ struct option {
 	const uint8_t *data;
 };
 
+/* What it would be with @export. */
+static struct dialect dialect_with(const struct negotiation *negotiation, const struct export *export)
+{
+	return (struct dialect){ .headers = negotiation->headers,
+		.allocation = negotiation->status_of == export };
+}
+
 static void start_transmission(struct negotiation *negotiation, const struct export *export)
 {
 	if (negotiation->stage == NEGOTIATION_OVER)
 		return;
 	negotiation->export = export;
+	negotiation->dialect = dialect_with(negotiation, export);
 	negotiation->stage = NEGOTIATION_TRANSMISSION;
+}
+
+static bool is_secure(const struct negotiation *negotiation)
+{
+	return negotiation->who && negotiation->who->tls;
+}
+
+/* One that the client may not see is like one that does not exist. */
+static const struct export *find(const struct negotiation *negotiation, const void *name, size_t length)
+{
+	const struct export *export = exports_find(negotiation->exports, name, length);
+
+	return export && access_allows(&export->spec.access, negotiation->who) ? export : NULL;
 }
 
 /* It knows no error reply: "the server MUST terminate the session". */
 static void on_export_name(struct negotiation *negotiation, const struct option *option)
 {
 	static const uint8_t zeroes[EXPORT_NAME_ZEROES];
-	const struct export *export =
-		exports_find(negotiation->exports, (const char *)option->data, option->length);
+	const struct export *export = find(negotiation, option->data, option->length);
 
+	/* "a client that has [negotiated] extended headers MUST NOT use this option." */
+	if (negotiation->headers == HEADERS_EXTENDED) {
+		end(negotiation, CLOSE_export_name);
+		return;
+	}
 	if (!export) {
 		end(negotiation, CLOSE_export_unknown);
 		return;
 	}
 	start_transmission(negotiation, export);
 	out_add64(negotiation, export->disk->facts.size);
-	out_add16(negotiation, export_flags(export, negotiation->structured));
+	out_add16(negotiation, export_flags(export, dialect_with(negotiation, export)));
 	if (!negotiation->no_zeroes)
 		out_add(negotiation, zeroes, sizeof(zeroes));
 }
@@ -133,6 +159,8 @@ static void on_list(struct negotiation *negotiation, const struct option *option
 		size_t name = strlen(spec->name),
 		       description = spec->description ? strlen(spec->description) : 0;
 
+		if (!access_allows(&spec->access, negotiation->who))
+			continue;
 		reply(negotiation, option->number, NBD_REP_SERVER, sizeof(uint32_t) + name + description);
 		out_add32(negotiation, (uint32_t)name);
 		out_add(negotiation, spec->name, name);
@@ -143,24 +171,85 @@ static void on_list(struct negotiation *negotiation, const struct option *option
 
 static void on_structured_reply(struct negotiation *negotiation, const struct option *option)
 {
-	negotiation->structured = true;
+	/* Extended headers "take precedence over this option". */
+	if (negotiation->headers == HEADERS_EXTENDED) {
+		refuse(negotiation, option->number, NBD_REP_ERR_EXT_HEADER_REQD,
+			"extended headers are negotiated already");
+		return;
+	}
+	negotiation->headers = HEADERS_STRUCTURED;
 	acknowledge(negotiation, option->number);
 }
 
-static uint16_t get16(const uint8_t *bytes)
+static void on_extended_headers(struct negotiation *negotiation, const struct option *option)
 {
-	uint16_t number;
-
-	memcpy(&number, bytes, sizeof(number));
-	return be16toh(number);
+	negotiation->headers = HEADERS_EXTENDED;
+	acknowledge(negotiation, option->number);
 }
 
-static uint32_t get32(const uint8_t *bytes)
+static void reply_context(struct negotiation *negotiation, uint32_t option, uint32_t id)
 {
-	uint32_t number;
+	reply(negotiation, option, NBD_REP_META_CONTEXT, sizeof(id) + strlen(NBD_CONTEXT_ALLOCATION));
+	out_add32(negotiation, id);
+	out_add(negotiation, NBD_CONTEXT_ALLOCATION, strlen(NBD_CONTEXT_ALLOCATION));
+}
 
-	memcpy(&number, bytes, sizeof(number));
-	return be32toh(number);
+/* proto.md, "SELECTIVETLS mode": the answer for an export that needs TLS, and so also for one that does not exist, or a
+ * client without TLS could tell the one from the other. */
+static void refuse_export(struct negotiation *negotiation, uint32_t option)
+{
+	if (negotiation->tls == TLS_OFF || is_secure(negotiation))
+		refuse(negotiation, option, NBD_REP_ERR_UNKNOWN, "no export of that name");
+	else
+		refuse(negotiation, option, NBD_REP_ERR_TLS_REQD, "no export of that name without TLS");
+}
+
+/* The query and its export; or NULL: refused. */
+static const struct export *take_query(
+	struct negotiation *negotiation, const struct option *option, struct meta_query *query)
+{
+	const struct export *export;
+	const char *why = "structured replies or extended headers have to be negotiated first";
+
+	if (negotiation->headers == HEADERS_SIMPLE ||
+		meta_query_parse(option->data, option->length, query, &why)) {
+		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
+		return NULL;
+	}
+	export = find(negotiation, query->name, query->name_length);
+	/* Never NBD_REP_ERR_TLS_REQD: "SELECTIVETLS mode" has that for INFO and GO alone. */
+	if (!export)
+		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
+	return export;
+}
+
+static void on_list_meta_context(struct negotiation *negotiation, const struct option *option)
+{
+	struct meta_query query;
+
+	if (!take_query(negotiation, option, &query))
+		return;
+	/* The id "is reserved and SHOULD be set to zero". */
+	if (query.count == 0 || query.allocation || query.base)
+		reply_context(negotiation, option->number, 0);
+	acknowledge(negotiation, option->number);
+}
+
+static void on_set_meta_context(struct negotiation *negotiation, const struct option *option)
+{
+	const struct export *export;
+	struct meta_query query;
+
+	/* It "replaces all previously-set metadata contexts (including when this command fails)". */
+	negotiation->status_of = NULL;
+	export = take_query(negotiation, option, &query);
+	if (!export)
+		return;
+	if (query.allocation) {
+		reply_context(negotiation, option->number, META_ALLOCATION_ID);
+		negotiation->status_of = export;
+	}
+	acknowledge(negotiation, option->number);
 }
 
 int info_request_parse(const uint8_t *data, uint32_t length, struct info_request *out, const char **why)
@@ -175,7 +264,7 @@ int info_request_parse(const uint8_t *data, uint32_t length, struct info_request
 	if (length < around_name)
 		return -EINVAL;
 	out->name = (const char *)data + sizeof(uint32_t);
-	out->name_length = get32(data);
+	out->name_length = nbd_get32(data);
 	*why = "the export name reaches past the option";
 	if (out->name_length > length - around_name)
 		return -EINVAL;
@@ -183,12 +272,12 @@ int info_request_parse(const uint8_t *data, uint32_t length, struct info_request
 	if (out->name_length > NBD_STRING_MAX)
 		return -EINVAL;
 	infos = data + sizeof(uint32_t) + out->name_length;
-	count = get16(infos);
+	count = nbd_get16(infos);
 	*why = "the option's length and its number of information requests differ";
 	if (length - around_name - out->name_length != count * sizeof(uint16_t))
 		return -EINVAL;
 	for (uint32_t i = 1; i <= count; i++) {
-		uint16_t info = get16(infos + i * sizeof(uint16_t));
+		uint16_t info = nbd_get16(infos + i * sizeof(uint16_t));
 
 		if (info <= NBD_INFO_BLOCK_SIZE)
 			out->wanted |= 1u << info;
@@ -201,7 +290,7 @@ static void info_export(struct negotiation *negotiation, uint32_t option, const 
 	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + sizeof(uint64_t) + sizeof(uint16_t));
 	out_add16(negotiation, NBD_INFO_EXPORT);
 	out_add64(negotiation, export->disk->facts.size);
-	out_add16(negotiation, export_flags(export, negotiation->structured));
+	out_add16(negotiation, export_flags(export, dialect_with(negotiation, export)));
 }
 
 static void info_text(struct negotiation *negotiation, uint32_t option, enum nbd_info info, const char *text)
@@ -234,9 +323,9 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
 		return;
 	}
-	export = exports_find(negotiation->exports, request.name, request.name_length);
+	export = find(negotiation, request.name, request.name_length);
 	if (!export) {
-		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
+		refuse_export(negotiation, option->number);
 		return;
 	}
 	info_export(negotiation, option->number, export);
@@ -251,8 +340,21 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		start_transmission(negotiation, export);
 }
 
-/* Options that are not here, NBD_OPT_STARTTLS among them, are refused with NBD_REP_ERR_UNSUP. */
-enum { HANDLERS = 6 };
+static void on_starttls(struct negotiation *negotiation, const struct option *option)
+{
+	if (negotiation->tls == TLS_OFF) {
+		refuse(negotiation, option->number, NBD_REP_ERR_POLICY, "this server has no TLS");
+	} else if (is_secure(negotiation)) {
+		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, "this is TLS already");
+	} else {
+		acknowledge(negotiation, option->number);
+		if (negotiation->stage != NEGOTIATION_OVER)
+			negotiation->stage = NEGOTIATION_STARTTLS;
+	}
+}
+
+/* Options that are not here are refused with NBD_REP_ERR_UNSUP. */
+enum { HANDLERS = 10 };
 static const struct {
 	uint32_t number;
 	bool takes_data; /* without it, data is an error */
@@ -261,13 +363,36 @@ static const struct {
 	{ NBD_OPT_EXPORT_NAME, true, on_export_name },
 	{ NBD_OPT_ABORT, true, on_abort },
 	{ NBD_OPT_LIST, false, on_list },
+	{ NBD_OPT_STARTTLS, false, on_starttls },
 	{ NBD_OPT_INFO, true, on_info },
 	{ NBD_OPT_GO, true, on_info },
 	{ NBD_OPT_STRUCTURED_REPLY, false, on_structured_reply },
+	{ NBD_OPT_LIST_META_CONTEXT, true, on_list_meta_context },
+	{ NBD_OPT_SET_META_CONTEXT, true, on_set_meta_context },
+	{ NBD_OPT_EXTENDED_HEADERS, false, on_extended_headers },
 };
+
+/* proto.md, "FORCEDTLS mode" */
+static bool needs_tls(const struct negotiation *negotiation, const struct option *option)
+{
+	return negotiation->tls == TLS_REQUIRE && !is_secure(negotiation) &&
+	       option->number != NBD_OPT_STARTTLS && option->number != NBD_OPT_ABORT;
+}
+
+static void refuse_plaintext(struct negotiation *negotiation, const struct option *option)
+{
+	if (option->number == NBD_OPT_EXPORT_NAME)
+		end(negotiation, CLOSE_tls_required);
+	else
+		refuse(negotiation, option->number, NBD_REP_ERR_TLS_REQD, "this server wants TLS first");
+}
 
 static void handle_option(struct negotiation *negotiation, const struct option *option)
 {
+	if (needs_tls(negotiation, option)) {
+		refuse_plaintext(negotiation, option);
+		return;
+	}
 	for (int i = 0; i < HANDLERS; i++) {
 		if (handlers[i].number != option->number)
 			continue;
@@ -287,7 +412,12 @@ static void refuse_long_option(struct negotiation *negotiation, const struct opt
 		end(negotiation, CLOSE_option_length);
 		return;
 	}
-	refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
+	if (option->number == NBD_OPT_SET_META_CONTEXT)
+		negotiation->status_of = NULL;
+	if (needs_tls(negotiation, option))
+		refuse_plaintext(negotiation, option);
+	else
+		refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
 	negotiation->skip_left = option->length;
 	negotiation->stage = NEGOTIATION_SKIPPING;
 }
@@ -327,12 +457,19 @@ static size_t take_client_flags(struct negotiation *negotiation, const uint8_t *
 
 	if (length < sizeof(flags))
 		return 0;
-	flags = get32(bytes);
+	flags = nbd_get32(bytes);
 	/* "the server MUST drop the TCP connection if the client sets an unknown flag".  A client without the fixed
 	 * newstyle flag may still be served: it asks for nothing but NBD_OPT_EXPORT_NAME. */
 	if (flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) {
 		end(negotiation, CLOSE_client_flags);
+	} else if (negotiation->tls == TLS_REQUIRE && !(flags & NBD_FLAG_FIXED_NEWSTYLE)) {
+		/* It knows neither STARTTLS nor error replies. */
+		end(negotiation, CLOSE_tls_required);
 	} else {
+		/* "The server MUST operate in NOTLS mode unless ... the client replied with
+		 * NBD_FLAG_C_FIXED_NEWSTYLE". */
+		if (!(flags & NBD_FLAG_FIXED_NEWSTYLE))
+			negotiation->tls = TLS_OFF;
 		negotiation->no_zeroes = flags & NBD_FLAG_NO_ZEROES;
 		negotiation->stage = NEGOTIATION_OPTION;
 	}
@@ -358,11 +495,21 @@ size_t negotiation_feed(struct negotiation *negotiation, const uint8_t *bytes, s
 		return take_option(negotiation, bytes, length);
 	case NEGOTIATION_SKIPPING:
 		return skip(negotiation, length);
+	case NEGOTIATION_STARTTLS:
 	case NEGOTIATION_TRANSMISSION:
 	case NEGOTIATION_OVER:
 		break;
 	}
 	return 0;
+}
+
+/* "the server MUST NOT preserve any negotiation state". */
+void negotiation_secured(struct negotiation *negotiation)
+{
+	assert(negotiation->stage == NEGOTIATION_STARTTLS && is_secure(negotiation));
+	negotiation->headers = HEADERS_SIMPLE;
+	negotiation->status_of = NULL;
+	negotiation->stage = NEGOTIATION_OPTION;
 }
 
 void negotiation_sent(struct negotiation *negotiation, size_t length)

@@ -6,7 +6,10 @@
  * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), or in out.box.
  *     requests counts all of them.
  * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk or
- *     queued for the end of the turn. */
+ *     queued for the end of the turn.
+ *
+ * With TLS the ring moves ciphertext between the socket and the stream's buffers; requests are parsed from what the stream
+ * decrypts, and the outbox's message is encrypted a buffer at a time. Nothing else differs. */
 #include "server/session.h"
 
 #include <assert.h>
@@ -22,8 +25,10 @@
 #include "conf/address.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/extents.h"
 #include "server/limits.h"
 #include "server/outbox.h"
+#include "server/tls_stream.h"
 #include "server/worker.h"
 
 /*  OPEN --disconnect, hangup, drain--> FINISHING --all answered--> DYING --idle--> freed
@@ -36,7 +41,9 @@ struct session {
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	const struct export *export;  /* borrowed: constant until the workers have ended */
 	int fd;			      /* owned */
-	bool structured;
+	struct tls_stream *tls;	      /* owned; NULL: plain */
+	bool tls_ended;		      /* its last record is written */
+	struct dialect dialect;
 	enum session_state state;
 	enum close_reason reason; /* from FINISHING on */
 	struct uring_task turn;
@@ -86,7 +93,7 @@ static void drop_data(struct session *session, struct request *request)
 		return;
 	buffer_put(&session->worker->buffers, request->buffer);
 	request->buffer = NULL;
-	session->bytes -= request->command.length;
+	session->bytes -= request->held;
 }
 
 static void release(struct session *session, struct request *request)
@@ -112,7 +119,7 @@ static void answer(struct session *session, struct request *request, int status)
 		release(session, request);
 		return;
 	}
-	if (request_reply_data(request) == 0)
+	if (!reply_has_data(request))
 		drop_data(session, request);
 	outbox_add(&session->out.box, request);
 }
@@ -123,6 +130,8 @@ static void finish_on_disk(struct session *session, struct request *request, int
 	/* "The server SHOULD NOT return NBD_ENOTSUP except [for] NBD_CMD_FLAG_FAST_ZERO". */
 	if (status == -ENOTSUP && !(request->command.flags & NBD_CMD_FLAG_FAST_ZERO))
 		status = -EIO;
+	if (status == 0 && request->block.op == BLOCK_STATUS)
+		extents_encode(&request->block, session->dialect.headers);
 	answer(session, request, status);
 }
 
@@ -136,30 +145,57 @@ static void on_done(struct block_req *block, int status)
 }
 
 /* Everything but range and flags, which command_check() wrote. */
-static void submit(struct session *session, struct request *request)
+static int submit_block(struct session *session, struct request *request)
 {
 	struct block_req *block = &request->block;
-	int status;
+	struct disk *disk = session->export->disk;
 
-	block->iov = &request->iov;
-	block->iov_count = 0;
-	if (request->buffer) {
-		request->iov = (struct iovec){ buffer_data(request->buffer), request->command.length };
-		block->iov_count = 1;
-	}
 	block->done = on_done;
 	block->ring = &session->worker->ring;
+	block->iov = &request->iov;
+	block->iov_count = 0;
+	if (block->op == BLOCK_STATUS) {
+		block->extents.list = (struct block_extent *)buffer_data(request->buffer);
+		block->extents.max = (unsigned)(request->held / sizeof(struct block_extent));
+		return disk_status(disk, block);
+	}
+	if (request->buffer) {
+		request->iov = (struct iovec){ buffer_data(request->buffer), request->held };
+		block->iov_count = 1;
+	}
+	return disk_submit(disk, block);
+}
+
+static void submit(struct session *session, struct request *request)
+{
+	int status;
+
 	request->stage = REQUEST_ON_DISK;
 	session->on_disk++;
-	status = disk_submit(session->export->disk, block);
+	status = submit_block(session, request);
 	if (status != DISK_PENDING)
 		finish_on_disk(session, request, status);
+}
+
+/* Returns whether there is anything to be asked of the disk. */
+static bool take_contexts(struct session *session, struct request *request)
+{
+	bool asks = false;
+
+	request->block.extents.count = 0;
+	request->status = command_check_contexts(&request->command, &session->export->disk->facts,
+		buffer_data(request->buffer), &request->block, &asks, &request->why);
+	return asks;
 }
 
 /* Its header and payload, if any, are here. */
 static void start(struct session *session, struct request *request)
 {
-	if (request->status)
+	bool asks = true;
+
+	if (request->status == 0 && command_names_contexts(&request->command))
+		asks = take_contexts(session, request);
+	if (request->status || !asks)
 		answer(session, request, request->status);
 	else
 		submit(session, request);
@@ -172,6 +208,8 @@ static size_t data_wanted(const struct session *session, const struct command *c
 {
 	bool moves_data = command->type == NBD_CMD_READ || command->type == NBD_CMD_WRITE;
 
+	if (command->type == NBD_CMD_BLOCK_STATUS && session->dialect.allocation)
+		return STATUS_EXTENTS_MAX * sizeof(struct block_extent);
 	return moves_data && command->length <= session->export->disk->facts.data_max ? command->length : 0;
 }
 
@@ -191,6 +229,7 @@ static void take_buffer(struct session *session, struct request *request, size_t
 		request->status = -ENOMEM;
 		return;
 	}
+	request->held = wanted;
 	session->bytes += wanted;
 	session->turn_bytes += wanted;
 }
@@ -208,27 +247,35 @@ static bool begin(struct session *session, const struct command *command, size_t
 	request->command = *command;
 	request->stage = REQUEST_RECEIVING;
 	request->status = command_check(
-		command, &session->export->disk->facts, session->structured, &request->block, &request->why);
+		command, &session->export->disk->facts, session->dialect, &request->block, &request->why);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
-	if (command_has_payload(command)) {
+	if (command->payload > 0) {
 		session->in.request = request;
-		session->in.rest = command->length;
+		session->in.rest = (uint32_t)command->payload;
 	} else {
 		start(session, request);
 	}
 	return true;
 }
 
+/* "A server SHOULD initiate hard disconnect if a client sets the NBD_CMD_FLAG_PAYLOAD_LEN flag and uses a length larger
+ * than [the] maximum payload length".  A compact write has no flag, and 4 GiB at most. */
+static bool is_payload_excessive(const struct session *session, const struct command *command)
+{
+	return session->dialect.headers == HEADERS_EXTENDED &&
+	       command->payload > session->export->disk->facts.data_max;
+}
+
 /* Returns whether the stream goes on behind the header. */
 static bool take_header(struct session *session)
 {
+	size_t wanted, header = command_header_size(session->dialect.headers);
 	struct command command;
-	size_t wanted;
 
-	if (session->in.end - session->in.start < sizeof(struct nbd_request_header))
+	if (session->in.end - session->in.start < header)
 		return false;
-	if (command_parse(session->in.bytes + session->in.start, &command)) {
+	if (command_parse(session->in.bytes + session->in.start, session->dialect.headers, &command)) {
 		session_kill(session, CLOSE_request_magic);
 		return false;
 	}
@@ -236,12 +283,16 @@ static bool take_header(struct session *session)
 		session_finish(session, CLOSE_disconnect);
 		return false;
 	}
+	if (is_payload_excessive(session, &command)) {
+		session_kill(session, CLOSE_payload_length);
+		return false;
+	}
 	wanted = data_wanted(session, &command);
 	if (!has_room(session, wanted)) {
 		session->in.stalled = true;
 		return false;
 	}
-	session->in.start += sizeof(struct nbd_request_header);
+	session->in.start += header;
 	return begin(session, &command, wanted);
 }
 
@@ -249,7 +300,7 @@ static uint8_t *payload_rest(const struct session *session)
 {
 	const struct request *request = session->in.request;
 
-	return buffer_data(request->buffer) + (request->command.length - session->in.rest);
+	return buffer_data(request->buffer) + (request->command.payload - session->in.rest);
 }
 
 /* Returns whether the payload is complete. */
@@ -277,44 +328,9 @@ static void take_end(struct session *session)
 	bool in_order = session->in.start == session->in.end && !session->in.request;
 
 	if (session->in.ended != -ENODATA)
-		session_kill(session, CLOSE_broken);
+		session_kill(session, session->in.ended == -EPROTO ? CLOSE_tls_broken : CLOSE_broken);
 	else
 		session_finish(session, in_order ? CLOSE_hangup : CLOSE_cut_off);
-}
-
-static void take_requests(struct session *session)
-{
-	bool goes_on = true;
-
-	/* While a receive is armed, the payload it brings is not ours to touch. */
-	if (session->in.armed)
-		return;
-	session->in.stalled = false;
-	session->turn_bytes = 0;
-	while (goes_on && session->state == SESSION_OPEN)
-		goes_on = session->in.request ? take_payload(session) : take_header(session);
-	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
-		take_end(session);
-}
-
-static void on_received(struct uring_op *op, int result, unsigned flags)
-{
-	struct session *session = container_of(op, struct session, in.op);
-
-	session->in.armed = false;
-	session->in.more = flags & IORING_CQE_F_SOCK_NONEMPTY;
-	if (result > 0) {
-		size_t got = (size_t)result;
-		size_t direct = got < session->in.direct ? got : session->in.direct;
-
-		session->in.rest -= (uint32_t)direct;
-		session->in.end += got - direct;
-	} else if (result == 0) {
-		session->in.ended = -ENODATA;
-	} else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
-		session->in.ended = result;
-	}
-	wake(session);
 }
 
 /* What is left in the buffer is less than a header, so moving it to the front is cheap. */
@@ -333,6 +349,68 @@ static void compact(struct session *session)
 static struct iovec receive_space(const struct session *session)
 {
 	return (struct iovec){ session->in.bytes + session->in.end, RECEIVE_BYTES - session->in.end };
+}
+
+/* Straight into the request's buffer, or behind the bytes that wait. Returns whether the stream had anything. */
+static bool decrypt(struct session *session)
+{
+	bool direct = session->in.request && session->in.request->buffer;
+	struct iovec space;
+	ssize_t got;
+
+	compact(session);
+	space = direct ? (struct iovec){ payload_rest(session), session->in.rest } : receive_space(session);
+	got = tls_stream_read(session->tls, space.iov_base, space.iov_len);
+	if (got > 0 && direct)
+		session->in.rest -= (uint32_t)got;
+	else if (got > 0)
+		session->in.end += (size_t)got;
+	else if (got == 0)
+		session->in.ended = -ENODATA;
+	else if (got != -EAGAIN)
+		session->in.ended = (int)got;
+	return got > 0;
+}
+
+static void take_requests(struct session *session)
+{
+	bool goes_on = true;
+
+	/* While a receive is armed, the payload it brings is not ours to touch. */
+	if (session->in.armed)
+		return;
+	session->in.stalled = false;
+	session->turn_bytes = 0;
+	while (goes_on && session->state == SESSION_OPEN) {
+		goes_on = session->in.request ? take_payload(session) : take_header(session);
+		if (!goes_on && session->tls && session->state == SESSION_OPEN && !session->in.stalled)
+			goes_on = decrypt(session);
+	}
+	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
+		take_end(session);
+}
+
+static void on_received(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, in.op);
+
+	session->in.armed = false;
+	session->in.more = flags & IORING_CQE_F_SOCK_NONEMPTY;
+	if (result > 0 && session->tls) {
+		if (session->state == SESSION_OPEN)
+			tls_stream_received(session->tls, (size_t)result);
+	} else if (result > 0) {
+		size_t got = (size_t)result;
+		size_t direct = got < session->in.direct ? got : session->in.direct;
+
+		session->in.rest -= (uint32_t)direct;
+		session->in.end += got - direct;
+	} else if (result == 0) {
+		session->in.ended = -ENODATA;
+	} else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
+		session->in.ended = result;
+	}
+	wake(session);
 }
 
 /* Straight into the request's buffer, together with what follows where little is missing. */
@@ -357,6 +435,13 @@ static void prepare_bytes(struct session *session, struct io_uring_sqe *sqe)
 	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
 }
 
+static void prepare_ciphertext(struct session *session, struct io_uring_sqe *sqe)
+{
+	struct iovec space = tls_stream_space(session->tls);
+
+	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
+}
+
 static void receive(struct session *session)
 {
 	struct io_uring_sqe *sqe;
@@ -367,7 +452,9 @@ static void receive(struct session *session)
 		return;
 	compact(session);
 	sqe = uring_sqe(&session->worker->ring, &session->in.op);
-	if (session->in.request && session->in.request->buffer)
+	if (session->tls)
+		prepare_ciphertext(session, sqe);
+	else if (session->in.request && session->in.request->buffer)
 		prepare_payload(session, sqe);
 	else
 		prepare_bytes(session, sqe);
@@ -397,13 +484,68 @@ static void stop_receiving(struct session *session)
 
 /* Sending. */
 
-static void send_message(struct session *session)
+static void end_message(struct session *session)
+{
+	struct request_list done;
+
+	request_list_init(&done);
+	outbox_clear(&session->out.box, &done);
+	release_all(session, &done);
+}
+
+/* As much of the message as the stream has room for. Returns whether ciphertext is there to be sent. */
+static bool encrypt(struct session *session)
+{
+	struct msghdr *message = &session->out.box.message;
+
+	while (message->msg_iovlen > 0) {
+		ssize_t taken = tls_stream_write(session->tls, message->msg_iov, message->msg_iovlen);
+
+		if (taken <= 0)
+			break;
+		outbox_advance(&session->out.box, (size_t)taken);
+	}
+	return tls_stream_out(session->tls).iov_len > 0;
+}
+
+static void send_ciphertext(struct session *session, int flags)
+{
+	struct iovec out = tls_stream_out(session->tls);
+	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
+
+	io_uring_prep_send(sqe, session->fd, out.iov_base, out.iov_len, MSG_NOSIGNAL | flags);
+	session->out.armed = true;
+}
+
+static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
 
 	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
 	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
 	session->out.armed = true;
+}
+
+static void send_message(struct session *session)
+{
+	if (!session->tls) {
+		send_plain(session);
+	} else if (encrypt(session)) {
+		send_ciphertext(session, MSG_WAITALL);
+	} else {
+		session_kill(session, CLOSE_tls_broken);
+		end_message(session);
+	}
+}
+
+/* @sent bytes have left the ring. Returns whether something of the message is left. */
+static bool advance_message(struct session *session, size_t sent)
+{
+	if (!session->tls)
+		return outbox_advance(&session->out.box, sent);
+	tls_stream_sent(session->tls, sent);
+	return !session->tls_ended &&
+	       (session->out.box.message.msg_iovlen > 0 || tls_stream_out(session->tls).iov_len > 0);
 }
 
 static void send_replies(struct session *session)
@@ -413,18 +555,9 @@ static void send_replies(struct session *session)
 	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
 		return;
 	request_list_init(&done);
-	outbox_pack(&session->out.box, session->structured, &done);
+	outbox_pack(&session->out.box, session->dialect.headers, &done);
 	release_all(session, &done);
 	send_message(session);
-}
-
-static void end_message(struct session *session)
-{
-	struct request_list done;
-
-	request_list_init(&done);
-	outbox_clear(&session->out.box, &done);
-	release_all(session, &done);
 }
 
 static void on_sent(struct uring_op *op, int result, unsigned flags)
@@ -435,8 +568,8 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 	(void)flags;
 	session->out.armed = false;
 	if (result < 0 && result != -EINTR && result != -EAGAIN)
-		session_kill(session, CLOSE_broken);
-	if (session->state != SESSION_DYING && outbox_advance(&session->out.box, sent)) {
+		session_kill(session, session->tls_ended ? session->reason : CLOSE_broken);
+	if (session->state != SESSION_DYING && advance_message(session, sent)) {
 		send_message(session);
 		return;
 	}
@@ -448,12 +581,18 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 
 static void die(struct session *session)
 {
+	struct request_list done;
+
 	session->state = SESSION_DYING;
 	close_report(session->reason, session->peer);
 	/* Ends what is in the ring; where nothing is, close(2) lets the last replies leave. */
 	if (session->in.armed || session->out.armed)
 		shutdown(session->fd, SHUT_RDWR);
-	release_all(session, &session->out.box.waiting);
+	request_list_init(&done);
+	outbox_drop(&session->out.box, &done);
+	if (!session->out.armed)
+		outbox_clear(&session->out.box, &done);
+	release_all(session, &done);
 	wake(session);
 }
 
@@ -474,6 +613,20 @@ void session_finish(struct session *session, enum close_reason reason)
 	session->in.stalled = false;
 	stop_receiving(session);
 	wake(session);
+}
+
+/* "shut down the TLS session (if one is running)": a client that has hung up, or takes nothing, is not waited for.
+ * Returns whether it is on its way. */
+static bool end_stream(struct session *session)
+{
+	if (!session->tls || session->tls_ended)
+		return false;
+	session->tls_ended = true;
+	tls_stream_end(session->tls);
+	if (tls_stream_out(session->tls).iov_len == 0)
+		return false;
+	send_ciphertext(session, MSG_DONTWAIT);
+	return true;
 }
 
 /* Replies that the peer's kernel does not have yet, or requests that we have not read. */
@@ -522,6 +675,7 @@ static void session_free(struct session *session)
 		session->next->link = session->link;
 	*session->link = session->next;
 	close(session->fd);
+	tls_stream_free(session->tls);
 	free(session->in.bytes);
 	free(session);
 	worker_lose(worker);
@@ -532,7 +686,7 @@ static void settle(struct session *session)
 	if (session->state == SESSION_FINISHING || session->state == SESSION_DYING)
 		drop_partial(session);
 	if (session->state == SESSION_FINISHING && session->requests == 0 && !session->out.armed &&
-		!session->in.armed)
+		!session->in.armed && !end_stream(session))
 		wind_up(session);
 	if (session->state == SESSION_LINGERING && session->in.ended)
 		die(session);
@@ -570,7 +724,7 @@ static void on_arrival(struct mail *mail)
 	worker_gain(worker, session);
 }
 
-struct session *session_new(int fd, const struct export *export, bool structured, const char *peer,
+struct session *session_new(int fd, const struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length)
 {
 	struct session *session = calloc(1, sizeof(*session));
@@ -585,7 +739,7 @@ struct session *session_new(int fd, const struct export *export, bool structured
 	}
 	session->fd = fd;
 	session->export = export;
-	session->structured = structured;
+	session->dialect = dialect;
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
 	session->cancel.done = on_cancelled;
@@ -597,6 +751,11 @@ struct session *session_new(int fd, const struct export *export, bool structured
 	outbox_init(&session->out.box);
 	snprintf(session->peer, sizeof(session->peer), "%s", peer);
 	return session;
+}
+
+void session_secure(struct session *session, struct tls_stream *stream)
+{
+	session->tls = stream;
 }
 
 void session_hand_over(struct session *session, struct worker *worker)

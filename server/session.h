@@ -12,8 +12,10 @@
 #include <stdint.h>
 
 #include "server/close_reason.h"
+#include "server/dialect.h"
 #include "server/export.h"
 
+struct tls_stream;
 struct worker;
 struct session;
 
@@ -22,8 +24,12 @@ struct session;
  * @early: what the client sent behind its handshake, up to RECEIVE_BYTES; copied.
  * @peer: address_text() of the client; copied.
  * Returns NULL without memory. */
-struct session *session_new(int fd, const struct export *export, bool structured, const char *peer,
+struct session *session_new(int fd, const struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length);
+
+/* session_secure() - before session_hand_over(): what follows @early goes through @stream, which is the session's from now
+ * on. */
+void session_secure(struct session *session, struct tls_stream *stream);
 
 /* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
 void session_hand_over(struct session *session, struct worker *worker);

@@ -20,16 +20,16 @@ serves()
 }
 
 plan 19
-truncate -s 1M "$tmp/disk"
+truncate -s 1M "$tmp/disk" "$tmp/other"
 start_server --listen "unix:$tmp/a" 127.0.0.1:0 '[::1]:0' --listen "unix:$tmp/b" "$tmp/disk"
 same "one line an address" 4 "$(server_uris | wc -l)"
 for uri in $(server_uris); do
 	ok "${uri%%:*} serves" serves "$uri"
 done
 ok "a living server's socket is left alone" refused 1 \
-	"vnbd-server: error: unix:$tmp/a: another server listens there" --listen "unix:$tmp/a" "$tmp/disk"
+	"vnbd-server: error: unix:$tmp/a: another server listens there" --listen "unix:$tmp/a" "$tmp/other"
 ok "and its port" refused 1 "error: 127.0.0.1:$(server_uris | sed -n 's/.*127.0.0.1://p'): bind: Address already in use" \
-	--listen "127.0.0.1:$(server_uris | sed -n 's/.*127.0.0.1://p')" "$tmp/disk"
+	--listen "127.0.0.1:$(server_uris | sed -n 's/.*127.0.0.1://p')" "$tmp/other"
 ok "which goes on" serves "nbd+unix:///?socket=$tmp/a"
 stop server KILL
 ok "a killed server leaves its socket" [ -S "$tmp/a" ]

@@ -27,12 +27,12 @@ import json, sys
 print(*sorted(e["export-name"] + ":" + str(e["export-size"]) for e in json.load(sys.stdin)["exports"]))'
 }
 
-truncate -s 3M "$tmp/d,sk"
+truncate -s 3M "$tmp/d,sk" "$tmp/direct" "$tmp/stable" "$tmp/unsafe"
 truncate -s 1000 "$tmp/odd"
 plan 19
 start_server --listen "unix:$tmp/one" --listen "unix:$tmp/two" '[::1]:0' 127.0.0.1:0 --export "=$tmp/d,,sk" \
-	--export "ro=$tmp/d,,sk,readonly,description=for reading,, only" --export "direct=$tmp/d,,sk,cache=none" \
-	--export "stable=$tmp/d,,sk,cache=writethrough" --export "odd=$tmp/odd" --export "unsafe=$tmp/d,,sk,cache=unsafe"
+	--export "ro=$tmp/d,,sk,readonly,description=for reading,, only" --export "direct=$tmp/direct,cache=none" \
+	--export "stable=$tmp/stable,cache=writethrough" --export "odd=$tmp/odd" --export "unsafe=$tmp/unsafe,cache=unsafe"
 
 can="can_cache=True can_fua=True can_multi_conn=True can_trim=True can_zero=True can_df=True"
 uri="nbd+unix:///?socket=$tmp/one"

@@ -18,6 +18,12 @@ patterns()
 		{ cat "$tmp/said"; false; }
 }
 
+# file_has FILE COMMAND...: as patterns, in a file that the server has locked.
+file_has()
+{
+	patterns "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"file\", \"filename\": \"$1\", \"locking\": \"off\"}}" "${@:2}"
+}
+
 refused()
 {
 	! qemu-io -f raw -c "$2" "$1" >"$tmp/said" 2>&1 || { cat "$tmp/said"; false; }
@@ -54,7 +60,7 @@ for mode in "${modes[@]}"; do
 		'aio_write -P 13 43M 4097' 'aio_write -z 44M 64k' aio_flush 'aio_read -P 11 41M 1M' 'aio_read -P 12 42M 1M' \
 		'aio_read -P 13 43M 4097' 'aio_read -P 0 44M 64k' aio_flush
 	ok "$mode: to the last byte" patterns "$uri" "write -P 14 $(((mib << 20) - 3)) 3" "read -P 14 $(((mib << 20) - 3)) 3" flush
-	ok "$mode: the file has what was read" patterns "$tmp/$mode" 'read -P 6 64k 4465' 'read -P 9 8388609 33554431' \
+	ok "$mode: the file has what was read" file_has "$tmp/$mode" 'read -P 6 64k 4465' 'read -P 9 8388609 33554431' \
 		"read -P 14 $(((mib << 20) - 3)) 3"
 done
 uri="nbd+unix:///odd?socket=$tmp/nbd"

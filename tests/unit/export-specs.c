@@ -13,16 +13,21 @@ static const struct {
 	const char *text;
 	struct export_spec expect;
 } good[] = {
-	{ "=/d", { "", "/d", NULL, CACHE_writeback, false } },
-	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false } },
-	{ "a=/d,readonly", { "a", "/d", NULL, CACHE_writeback, true } },
-	{ "a=/d,cache=none", { "a", "/d", NULL, CACHE_none, false } },
-	{ "a=/d,cache=unsafe,readonly", { "a", "/d", NULL, CACHE_unsafe, true } },
-	{ "a=/d,,e=f,readonly", { "a", "/d,e=f", NULL, CACHE_writeback, true } },
-	{ "a=/d,,,readonly", { "a", "/d,", NULL, CACHE_writeback, true } },
-	{ "a=/d,description=red,, blue = green", { "a", "/d", "red, blue = green", CACHE_writeback, false } },
-	{ "a=/d,description=", { "a", "/d", "", CACHE_writeback, false } },
-	{ "a,b=/d", { "a,b", "/d", NULL, CACHE_writeback, false } },
+	{ "=/d", { "", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
+	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
+	{ "a=/d,readonly", { "a", "/d", NULL, CACHE_writeback, true, 0, { 0 } } },
+	{ "a=/d,cache=none", { "a", "/d", NULL, CACHE_none, false, 0, { 0 } } },
+	{ "a=/d,cache=unsafe,readonly", { "a", "/d", NULL, CACHE_unsafe, true, 0, { 0 } } },
+	{ "a=/d,,e=f,readonly", { "a", "/d,e=f", NULL, CACHE_writeback, true, 0, { 0 } } },
+	{ "a=/d,,,readonly", { "a", "/d,", NULL, CACHE_writeback, true, 0, { 0 } } },
+	{ "a=/d,description=red,, blue = green",
+		{ "a", "/d", "red, blue = green", CACHE_writeback, false, 0, { 0 } } },
+	{ "a=/d,description=", { "a", "/d", "", CACHE_writeback, false, 0, { 0 } } },
+	{ "a,b=/d", { "a,b", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
+	{ "a=memory:1", { "a", "memory:1", NULL, CACHE_writeback, false, 1, { 0 } } },
+	{ "a=memory:64k,description=x", { "a", "memory:64k", "x", CACHE_writeback, false, 65536, { 0 } } },
+	{ "a=memory:3T", { "a", "memory:3T", NULL, CACHE_writeback, false, 3ull << 40, { 0 } } },
+	{ "a=./memory:1G", { "a", "./memory:1G", NULL, CACHE_writeback, false, 0, { 0 } } },
 };
 
 static const struct {
@@ -39,6 +44,17 @@ static const struct {
 	{ "a=/d,cache", "'cache' needs a value" },
 	{ "a=/d,readonly=yes", "'readonly' takes no value" },
 	{ "a=/d,readonly,readonly", "'readonly' is given twice" },
+	{ "a=memory:",
+		"not memory:SIZE, with bytes or K, M, G, T: 'memory:' (a file of that name is ./memory:)" },
+	{ "a=memory:0", "not memory:SIZE" },
+	{ "a=memory:-1", "not memory:SIZE" },
+	{ "a=memory:1X", "not memory:SIZE" },
+	{ "a=memory:1GB", "not memory:SIZE" },
+	{ "a=memory:0x10", "not memory:SIZE" },
+	{ "a=memory:8388608T", "'memory:8388608T' is too large" },
+	{ "a=memory:18446744073709551617", "'memory:18446744073709551617' is too large" },
+	{ "a=memory:1G,cache=none", "'cache' is not for memory" },
+	{ "a=memory:1G,readonly", "'readonly' is not for memory" },
 	{ "a=/d,description=x,description=y", "'description' is given twice" },
 };
 
@@ -58,6 +74,7 @@ static void good_specs(void **state)
 		else
 			assert_null(spec.description);
 		assert_int_equal(spec.mode, expect->mode);
+		assert_int_equal(spec.memory_size, expect->memory_size);
 		assert_int_equal(spec.readonly, expect->readonly);
 		export_spec_fini(&spec);
 	}

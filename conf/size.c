@@ -1,0 +1,40 @@
+/* conf/size.c -- digits and one letter. */
+#include "conf/size.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int parse_unit(const char *text, unsigned *shift)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+
+	*shift = 0;
+	if (!*text)
+		return 0;
+	unit = strchr(units, toupper((unsigned char)*text));
+	if (!unit || text[1])
+		return -EINVAL;
+	*shift = 10 * (unsigned)(unit - units + 1);
+	return 0;
+}
+
+int size_parse(const char *text, uint64_t *out)
+{
+	unsigned long long number;
+	unsigned shift;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (parse_unit(end, &shift))
+		return -EINVAL;
+	if (errno || number > (uint64_t)INT64_MAX >> shift)
+		return -ERANGE;
+	*out = (uint64_t)number << shift;
+	return 0;
+}
