@@ -124,16 +124,3 @@ const char *vring_table_enter(
 		table->desc = NULL;
 	return NULL;
 }
-
-int vring_table_read(const struct vring *ring, const struct vring_table *table, uint32_t index, void *copy)
-{
-	int error = 0;
-
-	if (table->desc)
-		memcpy(copy, (const char *)table->desc + (size_t)index * DESC_SIZE, DESC_SIZE);
-	else
-		error = guest_memory_read(
-			ring->memory, table->guest_address + (uint64_t)index * DESC_SIZE, copy, DESC_SIZE);
-	__asm__ volatile("" : : : "memory");
-	return error;
-}

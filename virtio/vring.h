@@ -101,14 +101,14 @@ struct vring_packed {
 /* The record of chains in flight: our own copy of what links its entries, which are as many as the ring's. */
 struct vring_record {
 	uint64_t counter; /* of the next chain */
+	uint64_t used;	  /* packed: as last written */
 	uint16_t head;	  /* packed: of the free entries; split: of the last batch given back */
 	uint16_t batch;	  /* split: given back, but not published */
 	uint16_t noted;	  /* packed: the last entry of the chain that is being read */
-	uint64_t used;	  /* packed: as last written */
-	uint16_t next[VRING_SIZE_MAX];
 	/* Chains of our predecessor, by head or id: to be taken again, in this order. */
-	uint16_t again[VRING_SIZE_MAX];
 	unsigned again_count, again_next;
+	uint16_t again[VRING_SIZE_MAX];
+	uint16_t next[VRING_SIZE_MAX];
 };
 
 struct vring {
@@ -116,11 +116,11 @@ struct vring {
 	struct vring_setup setup;	   /* constant */
 	const struct guest_memory *memory; /* borrowed: the snapshot in use, its user keeps it */
 	const char *broken;		   /* why; NULL: it is sound */
+	struct vring_record record;
 	union {
 		struct vring_split split;
 		struct vring_packed packed;
 	};
-	struct vring_record record;
 };
 
 extern const struct vring_layout vring_split_layout, vring_packed_layout;

@@ -6,6 +6,7 @@
 
 #include <endian.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "virtio/virtio_blk_wire.h"
 #include "virtio/vring.h"
@@ -64,4 +65,16 @@ const char *vring_table_enter(
 
 /* vring_table_read() - copy descriptor @index (DESC_SIZE bytes), which is less than the count; from then on the copy is
  * used, never the driver's memory again. Returns 0 or -EFAULT: it is not in memory. */
-int vring_table_read(const struct vring *ring, const struct vring_table *table, uint32_t index, void *copy);
+static inline int vring_table_read(
+	const struct vring *ring, const struct vring_table *table, uint32_t index, void *copy)
+{
+	int error = 0;
+
+	if (table->desc)
+		memcpy(copy, (const char *)table->desc + (size_t)index * DESC_SIZE, DESC_SIZE);
+	else
+		error = guest_memory_read(
+			ring->memory, table->guest_address + (uint64_t)index * DESC_SIZE, copy, DESC_SIZE);
+	__asm__ volatile("" : : : "memory");
+	return error;
+}
