@@ -52,6 +52,14 @@ static int cache_submit(struct disk *disk, struct block_req *req)
 	return disk_submit(cache->below, req);
 }
 
+static void cache_measure(struct disk *disk)
+{
+	struct cache *cache = container_of(disk, struct cache, disk);
+
+	disk_measure(cache->below);
+	disk->facts.size = cache->below->facts.size;
+}
+
 static void cache_free(struct disk *disk)
 {
 	struct cache *cache = container_of(disk, struct cache, disk);
@@ -62,7 +70,9 @@ static void cache_free(struct disk *disk)
 
 static void take_mode(struct cache *cache, const struct mode *mode)
 {
-	static const struct disk_ops ops = { .submit = cache_submit, .free = cache_free };
+	static const struct disk_ops ops = {
+		.submit = cache_submit, .measure = cache_measure, .free = cache_free
+	};
 
 	cache->disk.ops = &ops;
 	cache->disk.facts = cache->below->facts;

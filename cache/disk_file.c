@@ -21,6 +21,7 @@
 #include "conf/container.h"
 #include "conf/log.h"
 
+static void file_measure(struct disk *disk);
 static void on_moved(struct uring_op *op, int result, unsigned flags);
 static void on_moved_shared(struct uring_op *op, int result, unsigned flags);
 
@@ -70,6 +71,13 @@ static int start_move(
 	return DISK_PENDING;
 }
 
+/* Somebody has cut the file, maybe after @req was checked. */
+static int moved_nothing(struct file *file, const struct block_req *req)
+{
+	file_measure(&file->disk);
+	return req->offset + req->length > file->disk.facts.size ? -EINVAL : -EIO;
+}
+
 /* Takes in a result of the ring. Returns DISK_PENDING: the rest is on its way; else the final status. */
 static int moved(struct file *file, struct block_req *req, int result)
 {
@@ -78,7 +86,7 @@ static int moved(struct file *file, struct block_req *req, int result)
 	if ((uint64_t)result >= req->length)
 		return 0;
 	if (result == 0)
-		return -EIO; /* somebody has cut the file */
+		return moved_nothing(file, req);
 	iov_skip(req, (size_t)result);
 	req->offset += (uint64_t)result;
 	req->length -= (uint64_t)result;
@@ -195,6 +203,22 @@ static int file_submit(struct disk *disk, struct block_req *req)
 	return submit[req->op](file_of(disk), req);
 }
 
+/* The end is in the inode, in memory, for a file and for a device. */
+static void file_measure(struct disk *disk)
+{
+	struct file *file = file_of(disk);
+	off_t end = lseek(file->fd, 0, SEEK_END);
+	uint64_t size = (uint64_t)end, grid = disk->facts.block_size_min;
+
+	if (end < 0)
+		return;
+	if (file->tail_start != UINT64_MAX && size > file->size_opened)
+		size = file->size_opened;
+	if (size < file->tail_start)
+		size &= ~(grid - 1);
+	disk->facts.size = size;
+}
+
 static void file_close(struct file *file)
 {
 	file_lock_drop(&file->lock);
@@ -226,7 +250,7 @@ static void file_free(struct disk *disk)
 	file_close(file);
 }
 
-static const struct disk_ops file_ops = { .submit = file_submit, .free = file_free };
+static const struct disk_ops file_ops = { .submit = file_submit, .measure = file_measure, .free = file_free };
 
 /* What went wrong while opening, for an operator. */
 struct complaint {
@@ -326,6 +350,7 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 	file->share_fua = manner->share_fua;
 	file->sector = facts->sector;
 	file->memory_grid = facts->direct_memory;
+	file->size_opened = facts->size;
 	file->space_grid = facts->space_grid;
 	file->tail_start = facts->size & (facts->direct_grid - 1)
 				   ? facts->size & ~(uint64_t)(facts->direct_grid - 1)

@@ -78,6 +78,28 @@ static int open_memory(const struct export_spec *spec, struct disk **out, char *
 	return error;
 }
 
+static void tell_size(struct export *export, uint64_t size)
+{
+	char name[NAME_SHOWN], text[32];
+
+	log_info("export '%s' has %s to %s",
+		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+		size > export->size_told ? "grown" : "shrunk", size_text(size, text, sizeof(text)));
+	export->size_told = size;
+}
+
+void exports_measure(struct exports *exports)
+{
+	for (struct export *export = exports->first; export; export = export->next) {
+		uint64_t size;
+
+		disk_measure(export->disk);
+		size = export->disk->facts.size;
+		if (size != export->size_told)
+			tell_size(export, size);
+	}
+}
+
 static int export_open(const struct exports *exports, struct export *export, char *why, size_t why_size)
 {
 	const struct export_spec *spec = &export->spec;
@@ -113,6 +135,7 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 		export_free(export);
 		return error;
 	}
+	export->size_told = export->disk->facts.size;
 	*exports->last = export;
 	exports->last = &export->next;
 	announce(export);

@@ -114,6 +114,7 @@ static void on_export_name(struct negotiation *negotiation, const struct option 
 		return;
 	}
 	start_transmission(negotiation, export);
+	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
 	out_add16(negotiation, export_flags(export, negotiation->structured));
 	if (!negotiation->no_zeroes)
@@ -200,6 +201,7 @@ static void info_export(struct negotiation *negotiation, uint32_t option, const 
 {
 	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + sizeof(uint64_t) + sizeof(uint16_t));
 	out_add16(negotiation, NBD_INFO_EXPORT);
+	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
 	out_add16(negotiation, export_flags(export, negotiation->structured));
 }

@@ -97,6 +97,15 @@ static void on_drain_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 		worker_kill(&server->workers[i]);
 }
 
+static void on_measure(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)ev;
+	(void)events;
+	exports_measure(&server->exports);
+}
+
 static void on_worker_ended(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, ended);
@@ -129,6 +138,9 @@ int server_init(struct server *server)
 	handshakes_init(&server->handshakes, &server->loop, &server->exports, on_session_ready);
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
+	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
+	server->on_measure.data = server;
+	ev_timer_start(server->loop.ev, &server->on_measure);
 	watch_signals(server);
 	return 0;
 }
@@ -218,5 +230,6 @@ void server_fini(struct server *server)
 	for (int i = 0; i < 2; i++)
 		ev_signal_stop(server->loop.ev, &server->on_signal[i]);
 	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
+	ev_timer_stop(server->loop.ev, &server->on_measure);
 	loop_fini(&server->loop);
 }

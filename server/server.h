@@ -21,7 +21,7 @@ struct server {
 	struct worker *workers; /* owned */
 	unsigned worker_count, workers_running;
 	ev_signal on_signal[2];
-	ev_timer on_drain_deadline;
+	ev_timer on_drain_deadline, on_measure;
 	bool draining;
 };
 

@@ -195,6 +195,17 @@ static void take_buffer(struct session *session, struct request *request, size_t
 	session->turn_bytes += wanted;
 }
 
+/* Beyond the end that was: the disk may have grown. */
+static int check(struct session *session, struct request *request)
+{
+	const struct command *command = &request->command;
+	struct disk *disk = session->export->disk;
+
+	if (command->offset + command->length > disk->facts.size)
+		disk_measure(disk);
+	return command_check(command, &disk->facts, session->structured, &request->block, &request->why);
+}
+
 static bool begin(struct session *session, const struct command *command, size_t wanted)
 {
 	struct request *request = request_get(&session->worker->requests);
@@ -207,8 +218,7 @@ static bool begin(struct session *session, const struct command *command, size_t
 	request->session = session;
 	request->command = *command;
 	request->stage = REQUEST_RECEIVING;
-	request->status = command_check(
-		command, &session->export->disk->facts, session->structured, &request->block, &request->why);
+	request->status = check(session, request);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
 	if (command_has_payload(command)) {
