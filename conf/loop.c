@@ -19,7 +19,7 @@ int loop_init(struct loop *loop, bool is_main)
 
 	if (error)
 		return error;
-	loop->ev = is_main ? ev_default_loop(EVBACKEND_POLL) : ev_loop_new(EVFLAG_AUTO);
+	loop->ev = is_main ? ev_default_loop(EVBACKEND_POLL) : ev_loop_new(EVBACKEND_POLL);
 	if (!loop->ev) {
 		mailbox_fini(&loop->mailbox);
 		return -ENOMEM;

@@ -17,8 +17,9 @@ struct loop {
 	pthread_t owner; /* written by loop_run() before its first callback */
 };
 
-/* loop_init() - @is_main: use libev's default loop, the one that may watch signals. It waits in poll(2): a descriptor that
- * it no longer watches may be given to another thread, while libev leaves it in an epoll until it is closed.
+/* loop_init() - @is_main: use libev's default loop, the one that may watch signals.
+ * Loops wait in poll(2), which costs nothing more for the handful of descriptors each has: one that is no longer watched
+ * may be given to another thread or closed there, while libev leaves it in an epoll until it is closed.
  * Returns 0, -ENOMEM where libev finds no backend, or -errno of eventfd(2). */
 int loop_init(struct loop *loop, bool is_main);
 void loop_fini(struct loop *loop);

@@ -2,15 +2,6 @@
  * crashes and comes back.  If this fails, a live change of a running guest corrupts its disk now and then. */
 #include "vmm.h"
 
-/* libev leaves a descriptor that nobody watches any more in its epoll set, and takes it out when it hears of it again.
- * The VMM's end of a kick keeps it there even when we have closed ours and its number means something else; epoll then
- * says ENOENT and libev makes its set anew.  To the sanitizer this is one thread's epoll_ctl() on another's descriptor. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:epoll_ctl\n";
-}
-
 enum { DEPTH = 4, ROUNDS = 600 };
 
 /* Completes what it is asked for one turn later, on the queue's own thread. */

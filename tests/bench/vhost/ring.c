@@ -140,7 +140,7 @@ bool vq_kick(struct vq *q, bool force)
 	}
 	if (need || force) {
 		uint64_t one = 1;
-		q->kicks++;
+		atomic_fetch_add_explicit(&q->kicks, 1, memory_order_relaxed);
 		if (write(q->kick, &one, 8) != 8 && errno != EAGAIN)
 			die("kick: %s", strerror(errno));
 	}

@@ -41,7 +41,7 @@ static struct snap snapshot(void)
 	for (int i = 0; i < opt.backends; i++)
 		s.pid[i] = proc_cpu_ns(opt.backend[i]);
 	for (unsigned i = 0; i < opt.nq; i++)
-		s.kicks += device.q[i].kicks;
+		s.kicks += atomic_load_explicit(&device.q[i].kicks, memory_order_relaxed);
 	return s;
 }
 

@@ -180,7 +180,7 @@ struct vq {
 	uint16_t *count; /* packed: descriptors per buffer id */
 	uint8_t **itab;	 /* indirect table per slot */
 	int kick, call, err;
-	uint64_t kicks, calls;
+	_Atomic uint64_t kicks; /* shared: its worker counts, the main thread reads */
 };
 
 struct mem {
