@@ -34,8 +34,9 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=
 ALL_LDFLAGS += -fsanitize=address,undefined
 endif
 
-SERVER_LIBS := -luring -lev
+SERVER_LIBS := -luring -lev -lgnutls
 CLIENT_LIBS := -lnbd -luring -lev
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -79,7 +80,7 @@ $(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf
 $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLIENT_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(ALL_LIBS)
 
 $(B)/tests/%: $(B)/tests/tools/%.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	@mkdir -p $(@D)
@@ -161,7 +162,7 @@ FUZZ_S ?= 30
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/*.c))
 $(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(CLIENT_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LIBS)
 
 ifeq ($(VARIANT),fuzz)
 fuzz: $(FUZZERS)

@@ -50,18 +50,65 @@ static int set_description(struct export_spec *spec, const char *value, const st
 	return spec->description ? 0 : -ENOMEM;
 }
 
-enum { KEYS = 3 };
+static int set_tls(struct export_spec *spec, const char *value, const struct why *why)
+{
+	(void)value;
+	(void)why;
+	spec->access.tls = true;
+	return 0;
+}
+
+static int allow(struct export_spec *spec, enum access_kind kind, const char *value, const struct why *why)
+{
+	static const char *const wanted[] = {
+		[ACCESS_ADDRESS] = "an address, ADDRESS/BITS or 'unix'",
+		[ACCESS_NAME] = "a name",
+		[ACCESS_SUBJECT] = "a subject",
+		[ACCESS_PSK] = "a user",
+	};
+	int error = access_add(&spec->access, kind, value);
+
+	return error == -EINVAL ? REFUSE(why, "'%s' is not %s", value, wanted[kind]) : error;
+}
+
+static int set_allow_address(struct export_spec *spec, const char *value, const struct why *why)
+{
+	return allow(spec, ACCESS_ADDRESS, value, why);
+}
+
+static int set_allow_cert(struct export_spec *spec, const char *value, const struct why *why)
+{
+	return allow(spec, ACCESS_NAME, value, why);
+}
+
+static int set_allow_subject(struct export_spec *spec, const char *value, const struct why *why)
+{
+	return allow(spec, ACCESS_SUBJECT, value, why);
+}
+
+static int set_allow_psk(struct export_spec *spec, const char *value, const struct why *why)
+{
+	return allow(spec, ACCESS_PSK, value, why);
+}
+
+enum { KEYS = 8 };
 static const struct {
 	const char *name;
-	bool has_value;
+	bool has_value, repeats;
 	bool is_for_files; /* alone */
 	int (*set)(struct export_spec *spec, const char *value, const struct why *why);
 } keys[KEYS] = {
-	{ "cache", true, true, set_cache },
-	{ "readonly", false, true, set_readonly },
-	{ "description", true, false, set_description },
+	{ "cache", true, false, true, set_cache },
+	{ "readonly", false, false, true, set_readonly },
+	{ "description", true, false, false, set_description },
+	{ "tls", false, false, false, set_tls },
+	{ "allow-address", true, true, false, set_allow_address },
+	{ "allow-cert", true, true, false, set_allow_cert },
+	{ "allow-subject", true, true, false, set_allow_subject },
+	{ "allow-psk", true, true, false, set_allow_psk },
 };
-static const char known_keys[] = "cache=MODE, readonly, description=TEXT";
+static const char known_keys[] = "cache=MODE, readonly, description=TEXT, tls, allow-address=RANGE, "
+				 "allow-cert=NAME, allow-subject=DN, allow-psk=USER";
 
 static int set_field(struct export_spec *spec, char *field, unsigned *seen, const struct why *why)
 {
@@ -72,7 +119,7 @@ static int set_field(struct export_spec *spec, char *field, unsigned *seen, cons
 	for (unsigned i = 0; i < KEYS; i++) {
 		if (strcmp(field, keys[i].name) != 0)
 			continue;
-		if (*seen & 1u << i)
+		if (*seen & 1u << i && !keys[i].repeats)
 			return REFUSE(why, "'%s' is given twice", field);
 		*seen |= 1u << i;
 		if (keys[i].is_for_files && spec->memory_size)
@@ -180,5 +227,6 @@ void export_spec_fini(struct export_spec *spec)
 	free(spec->name);
 	free(spec->path);
 	free(spec->description);
+	access_fini(&spec->access);
 	*spec = (struct export_spec){ 0 };
 }

@@ -1,4 +1,5 @@
-/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,description=TEXT]
+/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,description=TEXT][,tls]
+ *  [,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
  *
  * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and TEXT a comma is
  * written twice. A PATH of memory:SIZE (conf/size.h) is memory, which has neither cache= nor readonly; a file of such a
@@ -11,12 +12,14 @@
 #include <stdint.h>
 
 #include "cache/cache.h"
+#include "server/access.h"
 
 struct export_spec {
 	char *name, *path; /* owned */
 	char *description; /* owned; NULL: none */
 	enum cache_mode mode;
 	bool readonly;
+	struct access access; /* owned */
 	uint64_t memory_size; /* bytes; 0: a file or device at path */
 };
 

@@ -1,4 +1,4 @@
-/* server/handshake.c -- a socket and a timer around a negotiation.
+/* server/handshake.c -- a socket and a timer around a negotiation, and TLS between the two once it was asked for.
  *
  * The socket is in blocking mode, as the rings of the workers want it; here every call says MSG_DONTWAIT. */
 #include "server/handshake.h"
@@ -16,6 +16,7 @@
 #include "server/limits.h"
 #include "server/negotiation.h"
 #include "server/session.h"
+#include "server/tls_stream.h"
 
 struct handshake {
 	struct handshake *next, **link; /* in handshakes */
@@ -24,7 +25,9 @@ struct handshake {
 	ev_io on_ready;
 	ev_timer on_deadline;
 	struct negotiation negotiation;
-	size_t in_length;
+	struct identity who;
+	struct tls_stream *tls; /* owned, until a session takes it; NULL: plain */
+	size_t in_length;	/* plaintext */
 	uint8_t in[NEGOTIATION_MESSAGE_MAX];
 	char peer[ADDRESS_TEXT_SIZE];
 };
@@ -40,6 +43,8 @@ static void handshake_free(struct handshake *handshake)
 	*handshake->link = handshake->next;
 	handshake->all->count--;
 	negotiation_fini(&handshake->negotiation);
+	identity_fini(&handshake->who);
+	tls_stream_free(handshake->tls);
 	if (handshake->fd >= 0)
 		close(handshake->fd);
 	free(handshake);
@@ -63,6 +68,9 @@ static void hand_over(struct handshake *handshake)
 		handshake_close(handshake, CLOSE_memory);
 		return;
 	}
+	if (handshake->tls)
+		session_secure(session, handshake->tls);
+	handshake->tls = NULL;
 	handshake_free(handshake);
 	all->ready(all, session);
 }
@@ -76,20 +84,118 @@ static void wait_for(struct handshake *handshake, int events)
 	ev_io_start(handshake->all->loop->ev, &handshake->on_ready);
 }
 
+/* Returns bytes sent, or -errno. */
+static ssize_t send_some(int fd, const struct iovec *bytes)
+{
+	ssize_t sent;
+
+	do
+		sent = send(fd, bytes->iov_base, bytes->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : sent;
+}
+
+static struct iovec negotiation_out(struct handshake *handshake)
+{
+	return (struct iovec){ handshake->negotiation.out.bytes, handshake->negotiation.out.length };
+}
+
+/* Moves the negotiation's bytes into the stream, and the stream's into the socket. Returns as send_out(). */
+static int send_out_tls(struct handshake *handshake)
+{
+	struct iovec plain, out;
+
+	for (;;) {
+		ssize_t moved;
+
+		plain = negotiation_out(handshake);
+		moved = plain.iov_len > 0 ? tls_stream_write(handshake->tls, &plain, 1) : 0;
+		if (moved < 0)
+			return (int)moved;
+		negotiation_sent(&handshake->negotiation, (size_t)moved);
+		if (moved > 0)
+			continue;
+		out = tls_stream_out(handshake->tls);
+		if (out.iov_len == 0)
+			return 0;
+		moved = send_some(handshake->fd, &out);
+		if (moved < 0)
+			return (int)moved;
+		tls_stream_sent(handshake->tls, (size_t)moved);
+	}
+}
+
 /* Returns 0 when all has left, -EAGAIN when the socket is full, or -errno. */
 static int send_out(struct handshake *handshake)
 {
-	struct negotiation *negotiation = &handshake->negotiation;
+	struct iovec out;
 
-	while (negotiation->out.length > 0) {
-		ssize_t sent = send(handshake->fd, negotiation->out.bytes, negotiation->out.length,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (handshake->tls)
+		return send_out_tls(handshake);
+	while ((out = negotiation_out(handshake)).iov_len > 0) {
+		ssize_t sent = send_some(handshake->fd, &out);
 
-		if (sent < 0 && errno == EINTR)
-			continue;
 		if (sent < 0)
-			return -errno;
-		negotiation_sent(negotiation, (size_t)sent);
+			return (int)sent;
+		negotiation_sent(&handshake->negotiation, (size_t)sent);
+	}
+	return 0;
+}
+
+/* TLS. */
+
+/* The ACK to NBD_OPT_STARTTLS has left: what comes now is TLS. Returns 0, or -1: closed. */
+static int begin_tls(struct handshake *handshake)
+{
+	/* Somebody in between may have put it there, to be obeyed as if it had come through TLS. */
+	if (handshake->in_length > 0) {
+		handshake_close(handshake, CLOSE_tls_injection);
+		return -1;
+	}
+	handshake->tls = tls_stream_new(handshake->all->tls->credentials);
+	if (handshake->tls)
+		return 0;
+	handshake_close(handshake, CLOSE_memory);
+	return -1;
+}
+
+/* Returns whether it is over: the negotiation goes on in TLS. May free @handshake. */
+static bool secure(struct handshake *handshake)
+{
+	const char *why;
+	int error;
+
+	if (!handshake->tls && begin_tls(handshake))
+		return false;
+	error = tls_stream_handshake(handshake->tls, &handshake->who, &why);
+	if (error == 0) {
+		negotiation_secured(&handshake->negotiation);
+		return true;
+	}
+	/* Its next part, or the alert, which leaves if the socket takes it. */
+	send_out(handshake);
+	if (error == -EAGAIN) {
+		wait_for(handshake, tls_stream_out(handshake->tls).iov_len > 0 ? EV_WRITE : EV_READ);
+	} else {
+		log_debug("%s: TLS: %s", handshake->peer, why);
+		handshake_close(handshake, CLOSE_tls_handshake);
+	}
+	return false;
+}
+
+/* Takes plaintext from the stream, as far as there is room for it. Returns 0, also where there is none, or -errno;
+ * -ENODATA: the client has ended the stream. */
+static int decrypt(struct handshake *handshake)
+{
+	while (handshake->in_length < sizeof(handshake->in)) {
+		ssize_t got = tls_stream_read(handshake->tls, handshake->in + handshake->in_length,
+			sizeof(handshake->in) - handshake->in_length);
+
+		if (got == -EAGAIN)
+			break;
+		if (got <= 0)
+			return got == 0 ? -ENODATA : (int)got;
+		handshake->in_length += (size_t)got;
 	}
 	return 0;
 }
@@ -104,13 +210,20 @@ static bool feed(struct handshake *handshake)
 	return used > 0;
 }
 
+static enum close_reason reason_of(int error)
+{
+	if (error == -ENODATA)
+		return CLOSE_handshake_hangup;
+	return error == -EPROTO ? CLOSE_tls_broken : CLOSE_handshake_broken;
+}
+
 /* One message at a time, each only when the reply to the last has left; may free @handshake. */
 static void advance(struct handshake *handshake)
 {
 	struct negotiation *negotiation = &handshake->negotiation;
 	int error;
 
-	do {
+	for (;;) {
 		error = send_out(handshake);
 		if (error == -EAGAIN) {
 			wait_for(handshake, EV_WRITE);
@@ -122,21 +235,41 @@ static void advance(struct handshake *handshake)
 			return;
 		}
 		if (error) {
-			handshake_close(handshake, CLOSE_handshake_broken);
+			handshake_close(handshake, reason_of(error));
 			return;
 		}
 		if (negotiation->stage == NEGOTIATION_TRANSMISSION) {
 			hand_over(handshake);
 			return;
 		}
-	} while (feed(handshake));
-	wait_for(handshake, EV_READ);
+		if (negotiation->stage == NEGOTIATION_STARTTLS) {
+			/* What the handshake's end has left in out goes first. */
+			if (secure(handshake))
+				continue;
+			return;
+		}
+		error = handshake->tls ? decrypt(handshake) : 0;
+		if (!feed(handshake))
+			break;
+	}
+	if (error)
+		handshake_close(handshake, reason_of(error));
+	else
+		wait_for(handshake, EV_READ);
+}
+
+static struct iovec receive_space(struct handshake *handshake)
+{
+	if (handshake->tls)
+		return tls_stream_space(handshake->tls);
+	return (struct iovec){ handshake->in + handshake->in_length,
+		sizeof(handshake->in) - handshake->in_length };
 }
 
 static void on_readable(struct handshake *handshake)
 {
-	ssize_t got = recv(handshake->fd, handshake->in + handshake->in_length,
-		sizeof(handshake->in) - handshake->in_length, MSG_DONTWAIT);
+	struct iovec space = receive_space(handshake);
+	ssize_t got = recv(handshake->fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -144,7 +277,10 @@ static void on_readable(struct handshake *handshake)
 		handshake_close(handshake, got == 0 ? CLOSE_handshake_hangup : CLOSE_handshake_broken);
 		return;
 	}
-	handshake->in_length += (size_t)got;
+	if (handshake->tls)
+		tls_stream_received(handshake->tls, (size_t)got);
+	else
+		handshake->in_length += (size_t)got;
 	advance(handshake);
 }
 
@@ -178,6 +314,15 @@ static void link_into(struct handshakes *handshakes, struct handshake *handshake
 	handshakes->count++;
 }
 
+static void recognize(struct handshake *handshake)
+{
+	struct address *address = &handshake->who.address;
+
+	handshake->who = (struct identity){ .address.length = sizeof(address->sockaddr) };
+	if (getpeername(handshake->fd, (struct sockaddr *)&address->sockaddr, &address->length))
+		address->length = 0;
+}
+
 void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
 {
 	struct handshake *handshake = malloc(sizeof(*handshake));
@@ -190,8 +335,12 @@ void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
 	link_into(handshakes, handshake);
 	handshake->fd = fd;
 	handshake->in_length = 0;
+	handshake->tls = NULL;
+	recognize(handshake);
 	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
+	handshake->negotiation.tls = handshakes->tls->settings.mode;
+	handshake->negotiation.who = &handshake->who;
 	ev_io_init(&handshake->on_ready, on_ready, fd, EV_READ);
 	handshake->on_ready.data = handshake;
 	ev_timer_init(&handshake->on_deadline, on_deadline, HANDSHAKE_DEADLINE_S, 0);
@@ -203,9 +352,9 @@ void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
 }
 
 void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,
-	void (*ready)(struct handshakes *handshakes, struct session *session))
+	const struct tls *tls, void (*ready)(struct handshakes *handshakes, struct session *session))
 {
-	*handshakes = (struct handshakes){ .loop = loop, .exports = exports, .ready = ready };
+	*handshakes = (struct handshakes){ .loop = loop, .exports = exports, .tls = tls, .ready = ready };
 }
 
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason)

@@ -8,6 +8,7 @@
 #include "conf/loop.h"
 #include "server/close_reason.h"
 #include "server/export.h"
+#include "server/tls.h"
 
 struct handshake;
 struct session;
@@ -15,6 +16,7 @@ struct session;
 struct handshakes {
 	struct loop *loop;	       /* borrowed: the main thread's, outlives us */
 	const struct exports *exports; /* borrowed: constant while we are open */
+	const struct tls *tls;	       /* borrowed: may be reloaded between two handshakes */
 	/* Takes over a session that is ready for a worker. */
 	void (*ready)(struct handshakes *handshakes, struct session *session);
 	struct handshake *first; /* owned */
@@ -22,7 +24,7 @@ struct handshakes {
 };
 
 void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,
-	void (*ready)(struct handshakes *handshakes, struct session *session));
+	const struct tls *tls, void (*ready)(struct handshakes *handshakes, struct session *session));
 
 /* handshake_start() - greet the client.
  * @fd: a connected stream socket in blocking mode; taken over, whatever happens.

@@ -1,6 +1,7 @@
 /* server/limits.h -- every bound on what a client can make the server do, with its reason.
  *
- * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection, and CONNECTIONS_MAX connections.
+ * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection (with TLS, 800 KiB), and CONNECTIONS_MAX
+ * connections.
  */
 #pragma once
 
@@ -57,6 +58,11 @@
  * 1024. */
 #define SEND_HEADER_BYTES (8u << 10)
 #define SEND_IOVECS	  512
+
+/* Ciphertext of one TLS connection, bytes: received and not yet decrypted, and encrypted and not yet sent; 15 records.
+ * Only what is used takes memory. */
+#define TLS_RECEIVE_BYTES (256u << 10)
+#define TLS_SEND_BYTES	  (256u << 10)
 
 /* Free buffers and requests that a worker keeps for the next ones. */
 #define POOL_BYTES_MAX	  (64u << 20)

@@ -20,6 +20,8 @@ struct settings {
 	struct export_spec *exports;
 	unsigned address_count, export_count;
 	unsigned workers;
+	struct tls_settings tls;
+	bool tls_given;
 	bool verbose;
 };
 
@@ -42,6 +44,44 @@ static int set_export(void *settings, const char *value, char *why)
 	if (export_spec_parse(value, &set->exports[set->export_count], why, CMDLINE_WHY_SIZE))
 		return -1;
 	set->export_count++;
+	return 0;
+}
+
+static int set_tls(void *settings, const char *value, char *why)
+{
+	static const char *const names[] = { [TLS_OFF] = "off", [TLS_ON] = "on", [TLS_REQUIRE] = "require" };
+	struct settings *set = settings;
+
+	for (int mode = TLS_OFF; mode <= TLS_REQUIRE; mode++) {
+		if (strcmp(value, names[mode]) != 0)
+			continue;
+		set->tls.mode = (enum tls_mode)mode;
+		set->tls_given = true;
+		return 0;
+	}
+	snprintf(why, CMDLINE_WHY_SIZE, "not off, on or require");
+	return -1;
+}
+
+static int set_tls_certificates(void *settings, const char *value, char *why)
+{
+	(void)why;
+	((struct settings *)settings)->tls.certificates = value;
+	return 0;
+}
+
+static int set_tls_psk(void *settings, const char *value, char *why)
+{
+	(void)why;
+	((struct settings *)settings)->tls.psk = value;
+	return 0;
+}
+
+static int set_tls_verify_peer(void *settings, const char *value, char *why)
+{
+	(void)value;
+	(void)why;
+	((struct settings *)settings)->tls.verify_peer = true;
 	return 0;
 }
 
@@ -80,15 +120,33 @@ static int take_file(void *settings, const char *word, char *why)
 static const struct cmdline_option options[] = {
 	{ "listen", 'l', "ADDRESS",
 		"Listen on HOST:PORT, [IPv6]:PORT or unix:PATH; may be given several times, with\n"
-		"several addresses each. Default: " LISTEN_DEFAULT ". There is no encryption: who can\n"
-		"reach the address can read and write the exports.",
+		"several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
+		"address can read and write the exports.",
 		set_listen, address_looks },
-	{ "export", 'e', "NAME=PATH[,cache=MODE][,readonly][,description=TEXT]",
-		"Export a file or block device under a name; may be given several times. MODE:\n"
-		"writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
-		"loses data that clients believe flushed. In PATH and TEXT a comma is written ',,'.\n"
+	{ "export", 'e', "NAME=PATH[,KEY[=VALUE]]...",
+		"Export a file or block device under a name; may be given several times. Keys:\n"
+		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
+		"loses data that clients believe flushed. readonly. description=TEXT. tls: not without TLS.\n"
+		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
+		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
+	{ "tls", 0, "MODE",
+		"off: none. on: clients may ask for it. require: nothing is said before it. Default: "
+		"require\n"
+		"where certificates or keys are given, or else off.",
+		set_tls, NULL },
+	{ "tls-certificates", 0, "DIR",
+		"Has the server's certificate and key, server-cert.pem and server-key.pem. SIGHUP loads\n"
+		"them, and what the next options name, again.",
+		set_tls_certificates, NULL },
+	{ "tls-verify-peer", 0, NULL,
+		"Only clients with a certificate that one in DIR's ca-cert.pem has signed (and ca-crl.pem, "
+		"if\n"
+		"it exists, does not revoke), or with a pre-shared key. Default: any client.",
+		set_tls_verify_peer, NULL },
+	{ "tls-psk", 0, "FILE", "Pre-shared keys: a line USER:HEXKEY each, as psktool(1) makes them.",
+		set_tls_psk, NULL },
 	{ "workers", 'w', "N", "Threads that serve connections. Default: one for each CPU.", set_workers,
 		NULL },
 	{ "verbose", 'v', NULL, "Log connections, too.", set_verbose, NULL },
@@ -133,6 +191,8 @@ static int serve(struct server *server, const struct settings *settings, char *w
 	for (unsigned i = 0; i < settings->export_count; i++)
 		if (exports_add(&server->exports, &settings->exports[i], why, why_size))
 			return -1;
+	if (server_secure(server, &settings->tls, why, why_size))
+		return -1;
 	for (unsigned i = 0; i < settings->address_count; i++)
 		if (server_listen(server, settings->addresses[i], why, why_size))
 			return -1;
@@ -177,6 +237,19 @@ static void settings_fini(struct settings *settings)
 	free(settings->addresses);
 }
 
+static void settle_tls(struct settings *settings)
+{
+	struct tls_settings *tls = &settings->tls;
+	bool given = tls->certificates || tls->psk;
+
+	if (tls->verify_peer && !tls->certificates)
+		cmdline_fail(&cmdline, "--tls-verify-peer needs --tls-certificates");
+	if (!settings->tls_given && given)
+		tls->mode = TLS_REQUIRE;
+	if (tls->mode != TLS_OFF && !given)
+		cmdline_fail(&cmdline, "TLS needs --tls-certificates or --tls-psk");
+}
+
 int main(int argc, char **argv)
 {
 	struct settings settings;
@@ -187,6 +260,7 @@ int main(int argc, char **argv)
 	cmdline_parse(&cmdline, argc, argv, &settings);
 	if (settings.export_count == 0)
 		cmdline_fail(&cmdline, "nothing to export: give a FILE or --export");
+	settle_tls(&settings);
 	if (settings.address_count == 0)
 		settings.addresses[settings.address_count++] = LISTEN_DEFAULT;
 	if (settings.verbose)

@@ -102,12 +102,24 @@ static void start_transmission(struct negotiation *negotiation, const struct exp
 	negotiation->stage = NEGOTIATION_TRANSMISSION;
 }
 
+static bool is_secure(const struct negotiation *negotiation)
+{
+	return negotiation->who && negotiation->who->tls;
+}
+
+/* One that the client may not see is like one that does not exist. */
+static const struct export *find(const struct negotiation *negotiation, const void *name, size_t length)
+{
+	const struct export *export = exports_find(negotiation->exports, name, length);
+
+	return export && access_allows(&export->spec.access, negotiation->who) ? export : NULL;
+}
+
 /* It knows no error reply: "the server MUST terminate the session". */
 static void on_export_name(struct negotiation *negotiation, const struct option *option)
 {
 	static const uint8_t zeroes[EXPORT_NAME_ZEROES];
-	const struct export *export =
-		exports_find(negotiation->exports, (const char *)option->data, option->length);
+	const struct export *export = find(negotiation, option->data, option->length);
 
 	if (!export) {
 		end(negotiation, CLOSE_export_unknown);
@@ -134,6 +146,8 @@ static void on_list(struct negotiation *negotiation, const struct option *option
 		size_t name = strlen(spec->name),
 		       description = spec->description ? strlen(spec->description) : 0;
 
+		if (!access_allows(&spec->access, negotiation->who))
+			continue;
 		reply(negotiation, option->number, NBD_REP_SERVER, sizeof(uint32_t) + name + description);
 		out_add32(negotiation, (uint32_t)name);
 		out_add(negotiation, spec->name, name);
@@ -197,6 +211,16 @@ int info_request_parse(const uint8_t *data, uint32_t length, struct info_request
 	return 0;
 }
 
+/* proto.md, "SELECTIVETLS mode": the answer for an export that needs TLS, and so also for one that does not exist, or a
+ * client without TLS could tell the one from the other. */
+static void refuse_export(struct negotiation *negotiation, uint32_t option)
+{
+	if (negotiation->tls == TLS_OFF || is_secure(negotiation))
+		refuse(negotiation, option, NBD_REP_ERR_UNKNOWN, "no export of that name");
+	else
+		refuse(negotiation, option, NBD_REP_ERR_TLS_REQD, "no export of that name without TLS");
+}
+
 static void info_export(struct negotiation *negotiation, uint32_t option, const struct export *export)
 {
 	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + sizeof(uint64_t) + sizeof(uint16_t));
@@ -236,9 +260,9 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
 		return;
 	}
-	export = exports_find(negotiation->exports, request.name, request.name_length);
+	export = find(negotiation, request.name, request.name_length);
 	if (!export) {
-		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
+		refuse_export(negotiation, option->number);
 		return;
 	}
 	info_export(negotiation, option->number, export);
@@ -253,8 +277,21 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		start_transmission(negotiation, export);
 }
 
-/* Options that are not here, NBD_OPT_STARTTLS among them, are refused with NBD_REP_ERR_UNSUP. */
-enum { HANDLERS = 6 };
+static void on_starttls(struct negotiation *negotiation, const struct option *option)
+{
+	if (negotiation->tls == TLS_OFF) {
+		refuse(negotiation, option->number, NBD_REP_ERR_POLICY, "this server has no TLS");
+	} else if (is_secure(negotiation)) {
+		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, "this is TLS already");
+	} else {
+		acknowledge(negotiation, option->number);
+		if (negotiation->stage != NEGOTIATION_OVER)
+			negotiation->stage = NEGOTIATION_STARTTLS;
+	}
+}
+
+/* Options that are not here are refused with NBD_REP_ERR_UNSUP. */
+enum { HANDLERS = 7 };
 static const struct {
 	uint32_t number;
 	bool takes_data; /* without it, data is an error */
@@ -263,13 +300,33 @@ static const struct {
 	{ NBD_OPT_EXPORT_NAME, true, on_export_name },
 	{ NBD_OPT_ABORT, true, on_abort },
 	{ NBD_OPT_LIST, false, on_list },
+	{ NBD_OPT_STARTTLS, false, on_starttls },
 	{ NBD_OPT_INFO, true, on_info },
 	{ NBD_OPT_GO, true, on_info },
 	{ NBD_OPT_STRUCTURED_REPLY, false, on_structured_reply },
 };
 
+/* proto.md, "FORCEDTLS mode" */
+static bool needs_tls(const struct negotiation *negotiation, const struct option *option)
+{
+	return negotiation->tls == TLS_REQUIRE && !is_secure(negotiation) &&
+	       option->number != NBD_OPT_STARTTLS && option->number != NBD_OPT_ABORT;
+}
+
+static void refuse_plaintext(struct negotiation *negotiation, const struct option *option)
+{
+	if (option->number == NBD_OPT_EXPORT_NAME)
+		end(negotiation, CLOSE_tls_required);
+	else
+		refuse(negotiation, option->number, NBD_REP_ERR_TLS_REQD, "this server wants TLS first");
+}
+
 static void handle_option(struct negotiation *negotiation, const struct option *option)
 {
+	if (needs_tls(negotiation, option)) {
+		refuse_plaintext(negotiation, option);
+		return;
+	}
 	for (int i = 0; i < HANDLERS; i++) {
 		if (handlers[i].number != option->number)
 			continue;
@@ -289,7 +346,10 @@ static void refuse_long_option(struct negotiation *negotiation, const struct opt
 		end(negotiation, CLOSE_option_length);
 		return;
 	}
-	refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
+	if (needs_tls(negotiation, option))
+		refuse_plaintext(negotiation, option);
+	else
+		refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
 	negotiation->skip_left = option->length;
 	negotiation->stage = NEGOTIATION_SKIPPING;
 }
@@ -334,7 +394,14 @@ static size_t take_client_flags(struct negotiation *negotiation, const uint8_t *
 	 * newstyle flag may still be served: it asks for nothing but NBD_OPT_EXPORT_NAME. */
 	if (flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) {
 		end(negotiation, CLOSE_client_flags);
+	} else if (negotiation->tls == TLS_REQUIRE && !(flags & NBD_FLAG_FIXED_NEWSTYLE)) {
+		/* It knows neither STARTTLS nor error replies. */
+		end(negotiation, CLOSE_tls_required);
 	} else {
+		/* "The server MUST operate in NOTLS mode unless ... the client replied with
+		 * NBD_FLAG_C_FIXED_NEWSTYLE". */
+		if (!(flags & NBD_FLAG_FIXED_NEWSTYLE))
+			negotiation->tls = TLS_OFF;
 		negotiation->no_zeroes = flags & NBD_FLAG_NO_ZEROES;
 		negotiation->stage = NEGOTIATION_OPTION;
 	}
@@ -360,11 +427,20 @@ size_t negotiation_feed(struct negotiation *negotiation, const uint8_t *bytes, s
 		return take_option(negotiation, bytes, length);
 	case NEGOTIATION_SKIPPING:
 		return skip(negotiation, length);
+	case NEGOTIATION_STARTTLS:
 	case NEGOTIATION_TRANSMISSION:
 	case NEGOTIATION_OVER:
 		break;
 	}
 	return 0;
+}
+
+/* "the server MUST NOT preserve any negotiation state". */
+void negotiation_secured(struct negotiation *negotiation)
+{
+	assert(negotiation->stage == NEGOTIATION_STARTTLS && is_secure(negotiation));
+	negotiation->structured = false;
+	negotiation->stage = NEGOTIATION_OPTION;
 }
 
 void negotiation_sent(struct negotiation *negotiation, size_t length)

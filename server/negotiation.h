@@ -9,17 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/access.h"
 #include "server/close_reason.h"
 #include "server/export.h"
+#include "server/tls.h"
 
 /*  CLIENT_FLAGS --> OPTION --GO, EXPORT_NAME--> TRANSMISSION
  *        |          |   ^
- *        |          v   |
+ *        |          v   |                  --STARTTLS--> STARTTLS --negotiation_secured()--> OPTION
  *        |       SKIPPING      anything --> OVER, with the reason in close */
 enum negotiation_stage {
 	NEGOTIATION_CLIENT_FLAGS,
 	NEGOTIATION_OPTION,
 	NEGOTIATION_SKIPPING, /* the data of an option that is too long */
+	NEGOTIATION_STARTTLS, /* when out has left, the TLS handshake follows */
 	NEGOTIATION_TRANSMISSION,
 	NEGOTIATION_OVER,
 };
@@ -29,6 +32,9 @@ enum negotiation_stage {
 
 struct negotiation {
 	const struct exports *exports; /* borrowed: outlives every handshake */
+	enum tls_mode tls;	       /* TLS_OFF unless the owner sets it before the first feed */
+	const struct identity
+		*who; /* borrowed: the owner's; NULL: not known. Exports it may not see do not exist */
 	enum negotiation_stage stage;
 	enum close_reason close; /* in OVER; out still has to be sent */
 	bool no_zeroes;
@@ -55,6 +61,10 @@ size_t negotiation_feed(struct negotiation *negotiation, const uint8_t *bytes, s
 
 /* negotiation_sent() - the first @length bytes of out have left. */
 void negotiation_sent(struct negotiation *negotiation, size_t length);
+
+/* negotiation_secured() - the TLS handshake that STARTTLS asked for is done; who tells what the client proved in it. What
+ * was agreed before is forgotten. */
+void negotiation_secured(struct negotiation *negotiation);
 
 /* The data of NBD_OPT_INFO and NBD_OPT_GO. */
 struct info_request {

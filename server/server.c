@@ -115,6 +115,19 @@ static void on_worker_ended(struct mail *mail)
 		loop_stop(&server->loop);
 }
 
+static void on_hangup(struct ev_loop *ev, ev_signal *watcher, int events)
+{
+	struct server *server = watcher->data;
+	char why[512];
+
+	(void)ev;
+	(void)events;
+	if (tls_reload(&server->tls, why, sizeof(why)))
+		log_error("signal HUP: keeps its certificates and keys: %s", why);
+	else
+		log_info("signal HUP: certificates and keys are loaded again");
+}
+
 static void watch_signals(struct server *server)
 {
 	static const int signals[2] = { SIGTERM, SIGINT };
@@ -135,13 +148,66 @@ int server_init(struct server *server)
 	if (error)
 		return error;
 	exports_init(&server->exports);
-	handshakes_init(&server->handshakes, &server->loop, &server->exports, on_session_ready);
+	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls, on_session_ready);
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
 	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
 	server->on_measure.data = server;
 	ev_timer_start(server->loop.ev, &server->on_measure);
 	watch_signals(server);
+	return 0;
+}
+
+/* What the rules of @access need that @settings do not give, or NULL. */
+static const char *missing_for(const struct access *access, const struct tls_settings *settings)
+{
+	bool by_certificate = access_names(access, ACCESS_NAME) || access_names(access, ACCESS_SUBJECT);
+
+	if (by_certificate && !settings->verify_peer)
+		return "certificates of clients are verified (--tls-verify-peer)";
+	if (access_names(access, ACCESS_PSK) && !settings->psk)
+		return "there are pre-shared keys (--tls-psk)";
+	if (access_needs_tls(access) && settings->mode == TLS_OFF)
+		return "there is TLS (--tls)";
+	return NULL;
+}
+
+static int check_access(
+	const struct exports *exports, const struct tls_settings *settings, char *why, size_t why_size)
+{
+	for (const struct export *export = exports->first; export; export = export->next) {
+		const char *missing = missing_for(&export->spec.access, settings);
+
+		if (!missing)
+			continue;
+		snprintf(why, why_size, "nobody can use export '%s' unless %s", export->spec.name, missing);
+		return -1;
+	}
+	return 0;
+}
+
+static void announce_tls(const struct tls_settings *settings)
+{
+	log_info("TLS is %s, with%s%s%s%s%s", settings->mode == TLS_REQUIRE ? "required" : "possible",
+		settings->certificates ? " the certificate in " : "",
+		settings->certificates ? settings->certificates : "",
+		settings->verify_peer ? ", verifying that of the client" : "",
+		settings->psk ? (settings->certificates ? ", or keys from " : " keys from ") : "",
+		settings->psk ? settings->psk : "");
+}
+
+int server_secure(struct server *server, const struct tls_settings *settings, char *why, size_t why_size)
+{
+	if (check_access(&server->exports, settings, why, why_size))
+		return -1;
+	if (tls_open(&server->tls, settings, why, why_size))
+		return -1;
+	if (settings->mode == TLS_OFF)
+		return 0;
+	ev_signal_init(&server->on_hangup, on_hangup, SIGHUP);
+	server->on_hangup.data = server;
+	ev_signal_start(server->loop.ev, &server->on_hangup);
+	announce_tls(settings);
 	return 0;
 }
 
@@ -227,8 +293,10 @@ void server_fini(struct server *server)
 	free(server->listeners);
 	free(server->workers);
 	exports_fini(&server->exports);
+	tls_close(&server->tls);
 	for (int i = 0; i < 2; i++)
 		ev_signal_stop(server->loop.ev, &server->on_signal[i]);
+	ev_signal_stop(server->loop.ev, &server->on_hangup);
 	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
 	ev_timer_stop(server->loop.ev, &server->on_measure);
 	loop_fini(&server->loop);

@@ -6,7 +6,10 @@
  * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), or in out.box.
  *     requests counts all of them.
  * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk or
- *     queued for the end of the turn. */
+ *     queued for the end of the turn.
+ *
+ * With TLS the ring moves ciphertext between the socket and the stream's buffers; requests are parsed from what the stream
+ * decrypts, and the outbox's message is encrypted a buffer at a time. Nothing else differs. */
 #include "server/session.h"
 
 #include <assert.h>
@@ -24,6 +27,7 @@
 #include "conf/log.h"
 #include "server/limits.h"
 #include "server/outbox.h"
+#include "server/tls_stream.h"
 #include "server/worker.h"
 
 /*  OPEN --disconnect, hangup, drain--> FINISHING --all answered--> DYING --idle--> freed
@@ -36,6 +40,8 @@ struct session {
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	const struct export *export;  /* borrowed: constant until the workers have ended */
 	int fd;			      /* owned */
+	struct tls_stream *tls;	      /* owned; NULL: plain */
+	bool tls_ended;		      /* its last record is written */
 	bool structured;
 	enum session_state state;
 	enum close_reason reason; /* from FINISHING on */
@@ -287,44 +293,9 @@ static void take_end(struct session *session)
 	bool in_order = session->in.start == session->in.end && !session->in.request;
 
 	if (session->in.ended != -ENODATA)
-		session_kill(session, CLOSE_broken);
+		session_kill(session, session->in.ended == -EPROTO ? CLOSE_tls_broken : CLOSE_broken);
 	else
 		session_finish(session, in_order ? CLOSE_hangup : CLOSE_cut_off);
-}
-
-static void take_requests(struct session *session)
-{
-	bool goes_on = true;
-
-	/* While a receive is armed, the payload it brings is not ours to touch. */
-	if (session->in.armed)
-		return;
-	session->in.stalled = false;
-	session->turn_bytes = 0;
-	while (goes_on && session->state == SESSION_OPEN)
-		goes_on = session->in.request ? take_payload(session) : take_header(session);
-	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
-		take_end(session);
-}
-
-static void on_received(struct uring_op *op, int result, unsigned flags)
-{
-	struct session *session = container_of(op, struct session, in.op);
-
-	session->in.armed = false;
-	session->in.more = flags & IORING_CQE_F_SOCK_NONEMPTY;
-	if (result > 0) {
-		size_t got = (size_t)result;
-		size_t direct = got < session->in.direct ? got : session->in.direct;
-
-		session->in.rest -= (uint32_t)direct;
-		session->in.end += got - direct;
-	} else if (result == 0) {
-		session->in.ended = -ENODATA;
-	} else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
-		session->in.ended = result;
-	}
-	wake(session);
 }
 
 /* What is left in the buffer is less than a header, so moving it to the front is cheap. */
@@ -343,6 +314,68 @@ static void compact(struct session *session)
 static struct iovec receive_space(const struct session *session)
 {
 	return (struct iovec){ session->in.bytes + session->in.end, RECEIVE_BYTES - session->in.end };
+}
+
+/* Straight into the request's buffer, or behind the bytes that wait. Returns whether the stream had anything. */
+static bool decrypt(struct session *session)
+{
+	bool direct = session->in.request && session->in.request->buffer;
+	struct iovec space;
+	ssize_t got;
+
+	compact(session);
+	space = direct ? (struct iovec){ payload_rest(session), session->in.rest } : receive_space(session);
+	got = tls_stream_read(session->tls, space.iov_base, space.iov_len);
+	if (got > 0 && direct)
+		session->in.rest -= (uint32_t)got;
+	else if (got > 0)
+		session->in.end += (size_t)got;
+	else if (got == 0)
+		session->in.ended = -ENODATA;
+	else if (got != -EAGAIN)
+		session->in.ended = (int)got;
+	return got > 0;
+}
+
+static void take_requests(struct session *session)
+{
+	bool goes_on = true;
+
+	/* While a receive is armed, the payload it brings is not ours to touch. */
+	if (session->in.armed)
+		return;
+	session->in.stalled = false;
+	session->turn_bytes = 0;
+	while (goes_on && session->state == SESSION_OPEN) {
+		goes_on = session->in.request ? take_payload(session) : take_header(session);
+		if (!goes_on && session->tls && session->state == SESSION_OPEN && !session->in.stalled)
+			goes_on = decrypt(session);
+	}
+	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
+		take_end(session);
+}
+
+static void on_received(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, in.op);
+
+	session->in.armed = false;
+	session->in.more = flags & IORING_CQE_F_SOCK_NONEMPTY;
+	if (result > 0 && session->tls) {
+		if (session->state == SESSION_OPEN)
+			tls_stream_received(session->tls, (size_t)result);
+	} else if (result > 0) {
+		size_t got = (size_t)result;
+		size_t direct = got < session->in.direct ? got : session->in.direct;
+
+		session->in.rest -= (uint32_t)direct;
+		session->in.end += got - direct;
+	} else if (result == 0) {
+		session->in.ended = -ENODATA;
+	} else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
+		session->in.ended = result;
+	}
+	wake(session);
 }
 
 /* Straight into the request's buffer, together with what follows where little is missing. */
@@ -367,6 +400,13 @@ static void prepare_bytes(struct session *session, struct io_uring_sqe *sqe)
 	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
 }
 
+static void prepare_ciphertext(struct session *session, struct io_uring_sqe *sqe)
+{
+	struct iovec space = tls_stream_space(session->tls);
+
+	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
+}
+
 static void receive(struct session *session)
 {
 	struct io_uring_sqe *sqe;
@@ -377,7 +417,9 @@ static void receive(struct session *session)
 		return;
 	compact(session);
 	sqe = uring_sqe(&session->worker->ring, &session->in.op);
-	if (session->in.request && session->in.request->buffer)
+	if (session->tls)
+		prepare_ciphertext(session, sqe);
+	else if (session->in.request && session->in.request->buffer)
 		prepare_payload(session, sqe);
 	else
 		prepare_bytes(session, sqe);
@@ -407,13 +449,68 @@ static void stop_receiving(struct session *session)
 
 /* Sending. */
 
-static void send_message(struct session *session)
+static void end_message(struct session *session)
+{
+	struct request_list done;
+
+	request_list_init(&done);
+	outbox_clear(&session->out.box, &done);
+	release_all(session, &done);
+}
+
+/* As much of the message as the stream has room for. Returns whether ciphertext is there to be sent. */
+static bool encrypt(struct session *session)
+{
+	struct msghdr *message = &session->out.box.message;
+
+	while (message->msg_iovlen > 0) {
+		ssize_t taken = tls_stream_write(session->tls, message->msg_iov, message->msg_iovlen);
+
+		if (taken <= 0)
+			break;
+		outbox_advance(&session->out.box, (size_t)taken);
+	}
+	return tls_stream_out(session->tls).iov_len > 0;
+}
+
+static void send_ciphertext(struct session *session, int flags)
+{
+	struct iovec out = tls_stream_out(session->tls);
+	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
+
+	io_uring_prep_send(sqe, session->fd, out.iov_base, out.iov_len, MSG_NOSIGNAL | flags);
+	session->out.armed = true;
+}
+
+static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
 
 	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
 	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
 	session->out.armed = true;
+}
+
+static void send_message(struct session *session)
+{
+	if (!session->tls) {
+		send_plain(session);
+	} else if (encrypt(session)) {
+		send_ciphertext(session, MSG_WAITALL);
+	} else {
+		session_kill(session, CLOSE_tls_broken);
+		end_message(session);
+	}
+}
+
+/* @sent bytes have left the ring. Returns whether something of the message is left. */
+static bool advance_message(struct session *session, size_t sent)
+{
+	if (!session->tls)
+		return outbox_advance(&session->out.box, sent);
+	tls_stream_sent(session->tls, sent);
+	return !session->tls_ended &&
+	       (session->out.box.message.msg_iovlen > 0 || tls_stream_out(session->tls).iov_len > 0);
 }
 
 static void send_replies(struct session *session)
@@ -428,15 +525,6 @@ static void send_replies(struct session *session)
 	send_message(session);
 }
 
-static void end_message(struct session *session)
-{
-	struct request_list done;
-
-	request_list_init(&done);
-	outbox_clear(&session->out.box, &done);
-	release_all(session, &done);
-}
-
 static void on_sent(struct uring_op *op, int result, unsigned flags)
 {
 	struct session *session = container_of(op, struct session, out.op);
@@ -445,8 +533,8 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 	(void)flags;
 	session->out.armed = false;
 	if (result < 0 && result != -EINTR && result != -EAGAIN)
-		session_kill(session, CLOSE_broken);
-	if (session->state != SESSION_DYING && outbox_advance(&session->out.box, sent)) {
+		session_kill(session, session->tls_ended ? session->reason : CLOSE_broken);
+	if (session->state != SESSION_DYING && advance_message(session, sent)) {
 		send_message(session);
 		return;
 	}
@@ -484,6 +572,20 @@ void session_finish(struct session *session, enum close_reason reason)
 	session->in.stalled = false;
 	stop_receiving(session);
 	wake(session);
+}
+
+/* "shut down the TLS session (if one is running)": a client that has hung up, or takes nothing, is not waited for.
+ * Returns whether it is on its way. */
+static bool end_stream(struct session *session)
+{
+	if (!session->tls || session->tls_ended)
+		return false;
+	session->tls_ended = true;
+	tls_stream_end(session->tls);
+	if (tls_stream_out(session->tls).iov_len == 0)
+		return false;
+	send_ciphertext(session, MSG_DONTWAIT);
+	return true;
 }
 
 /* Replies that the peer's kernel does not have yet, or requests that we have not read. */
@@ -532,6 +634,7 @@ static void session_free(struct session *session)
 		session->next->link = session->link;
 	*session->link = session->next;
 	close(session->fd);
+	tls_stream_free(session->tls);
 	free(session->in.bytes);
 	free(session);
 	worker_lose(worker);
@@ -542,7 +645,7 @@ static void settle(struct session *session)
 	if (session->state == SESSION_FINISHING || session->state == SESSION_DYING)
 		drop_partial(session);
 	if (session->state == SESSION_FINISHING && session->requests == 0 && !session->out.armed &&
-		!session->in.armed)
+		!session->in.armed && !end_stream(session))
 		wind_up(session);
 	if (session->state == SESSION_LINGERING && session->in.ended)
 		die(session);
@@ -607,6 +710,11 @@ struct session *session_new(int fd, const struct export *export, bool structured
 	outbox_init(&session->out.box);
 	snprintf(session->peer, sizeof(session->peer), "%s", peer);
 	return session;
+}
+
+void session_secure(struct session *session, struct tls_stream *stream)
+{
+	session->tls = stream;
 }
 
 void session_hand_over(struct session *session, struct worker *worker)

@@ -14,6 +14,7 @@
 #include "server/close_reason.h"
 #include "server/export.h"
 
+struct tls_stream;
 struct worker;
 struct session;
 
@@ -24,6 +25,10 @@ struct session;
  * Returns NULL without memory. */
 struct session *session_new(int fd, const struct export *export, bool structured, const char *peer,
 	const uint8_t *early, size_t early_length);
+
+/* session_secure() - before session_hand_over(): what follows @early goes through @stream, which is the session's from now
+ * on. */
+void session_secure(struct session *session, struct tls_stream *stream);
 
 /* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
 void session_hand_over(struct session *session, struct worker *worker);

@@ -42,7 +42,7 @@ with Rig() as rig:
         rig.same("the greeting offers fixed newstyle and no zeroes", FIXED_NEWSTYLE | NO_ZEROES, c.greet())
         rig.same("LIST names every export", {"a": "the first", "b": "", "ü": ""}, listed(c.option(OPT_LIST)))
         rig.same("LIST with data is invalid", [ERR_INVALID], [r.type for r in c.option(OPT_LIST, b"x")])
-        rig.same("STARTTLS is not supported", [ERR_UNSUP], [r.type for r in c.option(OPT_STARTTLS)])
+        rig.same("STARTTLS is refused: the server has no TLS", [ERR_POLICY], [r.type for r in c.option(OPT_STARTTLS)])
         rig.same("a metadata query is not supported", [ERR_UNSUP],
                  [r.type for r in c.option(OPT_LIST_META_CONTEXT, info_request("a"))])
         rig.same("an unknown option is not supported", [ERR_UNSUP], [r.type for r in c.option(0x7E57, b"some data")])

@@ -11,7 +11,12 @@
 
 static const struct {
 	const char *text;
-	struct export_spec expect;
+	struct {
+		const char *name, *path, *description;
+		enum cache_mode mode;
+		bool readonly;
+		uint64_t memory_size;
+	} expect;
 } good[] = {
 	{ "=/d", { "", "/d", NULL, CACHE_writeback, false, 0 } },
 	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false, 0 } },
@@ -62,7 +67,7 @@ static void good_specs(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
-		const struct export_spec *expect = &good[i].expect;
+		const __typeof__(good[i].expect) *expect = &good[i].expect;
 		struct export_spec spec;
 		char why[256];
 

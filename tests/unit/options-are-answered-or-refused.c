@@ -236,7 +236,7 @@ static void unknown_and_long_options(void **state)
 	put_option(77, zeroes, sizeof(zeroes));
 	put_option(NBD_OPT_ABORT, "bye", 3);
 	feed();
-	expect(NBD_OPT_STARTTLS, NBD_REP_ERR(NBD_REP_ERR_UNSUP), NULL);
+	expect(NBD_OPT_STARTTLS, NBD_REP_ERR(NBD_REP_ERR_POLICY), NULL);
 	expect(0xffffffff, NBD_REP_ERR(NBD_REP_ERR_UNSUP), NULL);
 	expect(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR(NBD_REP_ERR_INVALID), NULL);
 	assert_false(talk.structured);
