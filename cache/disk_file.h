@@ -25,8 +25,12 @@
 #include <stddef.h>
 
 #include "cache/disk.h"
+#include "cache/folder.h"
 
 struct file_manner {
+	const struct folder *
+		folder; /* borrowed while the file is opened: where its path's last name must be; NULL: anywhere */
+	bool looks; /* for its facts alone: opened for reading, and without locks; readonly is what it would be */
 	bool direct;   /* O_DIRECT */
 	bool readonly; /* opened so; a flush has nothing to do */
 	bool share_fua; /* FUA writes that are in flight together end in one fdatasync: right where there are few other

@@ -21,6 +21,7 @@ struct file {
 	uint32_t sector; /* what fallocate(2) must be a multiple of */
 	uint32_t memory_grid, space_grid;
 	bool is_device, direct, share_fua;
+	bool tells; /* clients do not decide how often it is opened: what it did is worth a line of the log */
 	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;

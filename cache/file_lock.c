@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -128,8 +129,7 @@ static int try_take(struct file_lock *lock, int *byte)
 }
 
 /* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen. */
-static int take(struct file_lock *lock, const struct stat *found, const char *path, char *who,
-	size_t who_size, bool *dying)
+static int take(struct file_lock *lock, const struct stat *found, char *who, size_t who_size, bool *dying)
 {
 	int error, byte = 0;
 	bool is_double;
@@ -141,13 +141,18 @@ static int take(struct file_lock *lock, const struct stat *found, const char *pa
 	pthread_mutex_unlock(&registry.lock);
 	if (is_double)
 		snprintf(who, who_size, "another export of this server writes it already");
-	if (byte)
+	if (byte && who_size > 0)
 		explain(found, byte, who, who_size, dying);
-	if (error == 0 || error == -EBUSY)
-		return error;
-	log_warning("%s: cannot be locked: %s; nothing keeps another program from writing it", path,
-		strerror(-error));
-	return 0;
+	return error;
+}
+
+static void warn(const char *path, int error, bool always)
+{
+	static atomic_flag told = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&told) || always)
+		log_warning("%s: cannot be locked: %s; nothing keeps another program from writing it", path,
+			strerror(-error));
 }
 
 int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *found, bool writes,
@@ -164,14 +169,17 @@ int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *
 		.writes = writes,
 		.fds = { fds[0], fds[1] },
 	};
-	error = take(lock, found, path, who, who_size, &dying);
-	for (int ms = 0; error && waits && dying && ms < FILE_LOCK_WAIT_MS; ms += 50) {
+	error = take(lock, found, who, who_size, &dying);
+	for (int ms = 0; error == -EBUSY && waits && dying && ms < FILE_LOCK_WAIT_MS; ms += 50) {
 		if (ms == 0)
 			log_info("%s: waits for what a killed process left in flight", path);
 		nanosleep(&pause, NULL);
-		error = take(lock, found, path, who, who_size, &dying);
+		error = take(lock, found, who, who_size, &dying);
 	}
-	return error;
+	if (error == 0 || error == -EBUSY)
+		return error;
+	warn(path, error, waits);
+	return 0;
 }
 
 void file_lock_drop(struct file_lock *lock)

@@ -94,10 +94,13 @@ struct option {
 	const uint8_t *data;
 };
 
-static void start_transmission(struct negotiation *negotiation, const struct export *export)
+/* Takes over the reference to @export. */
+static void start_transmission(struct negotiation *negotiation, struct export *export)
 {
-	if (negotiation->stage == NEGOTIATION_OVER)
+	if (negotiation->stage == NEGOTIATION_OVER) {
+		export_put(export);
 		return;
+	}
 	negotiation->export = export;
 	negotiation->stage = NEGOTIATION_TRANSMISSION;
 }
@@ -108,9 +111,9 @@ static bool is_secure(const struct negotiation *negotiation)
 }
 
 /* One that the client may not see is like one that does not exist. */
-static const struct export *find(const struct negotiation *negotiation, const void *name, size_t length)
+static struct export *find(const struct negotiation *negotiation, const void *name, size_t length)
 {
-	const struct export *export = exports_find(negotiation->exports, name, length);
+	struct export *export = exports_find(negotiation->exports, name, length);
 
 	return export && access_allows(&export->spec.access, negotiation->who) ? export : NULL;
 }
@@ -119,18 +122,20 @@ static const struct export *find(const struct negotiation *negotiation, const vo
 static void on_export_name(struct negotiation *negotiation, const struct option *option)
 {
 	static const uint8_t zeroes[EXPORT_NAME_ZEROES];
-	const struct export *export = find(negotiation, option->data, option->length);
+	struct export *export = find(negotiation, option->data, option->length);
 
+	if (export)
+		export = export_get(export, (const char *)option->data, option->length, false);
 	if (!export) {
 		end(negotiation, CLOSE_export_unknown);
 		return;
 	}
-	start_transmission(negotiation, export);
 	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
 	out_add16(negotiation, export_flags(export, negotiation->structured));
 	if (!negotiation->no_zeroes)
 		out_add(negotiation, zeroes, sizeof(zeroes));
+	start_transmission(negotiation, export);
 }
 
 static void on_abort(struct negotiation *negotiation, const struct option *option)
@@ -139,19 +144,42 @@ static void on_abort(struct negotiation *negotiation, const struct option *optio
 	end(negotiation, CLOSE_handshake_abort);
 }
 
+static void list_name(struct negotiation *negotiation, const struct export *export, const char *name)
+{
+	const char *description = export->spec.description ? export->spec.description : "";
+
+	reply(negotiation, NBD_OPT_LIST, NBD_REP_SERVER,
+		sizeof(uint32_t) + strlen(name) + strlen(description));
+	out_add32(negotiation, (uint32_t)strlen(name));
+	out_add(negotiation, name, strlen(name));
+	out_add(negotiation, description, strlen(description));
+}
+
+struct listing {
+	struct negotiation *negotiation;
+	const struct export *folder;
+};
+
+/* Those that another export or folder hides are not listed twice. */
+static void list_file(void *context, const char *name)
+{
+	const struct listing *listing = context;
+
+	if (exports_find(listing->negotiation->exports, name, strlen(name)) == listing->folder)
+		list_name(listing->negotiation, listing->folder, name);
+}
+
 static void on_list(struct negotiation *negotiation, const struct option *option)
 {
 	for (const struct export *export = negotiation->exports->first; export; export = export->next) {
-		const struct export_spec *spec = &export->spec;
-		size_t name = strlen(spec->name),
-		       description = spec->description ? strlen(spec->description) : 0;
+		struct listing listing = { negotiation, export };
 
-		if (!access_allows(&spec->access, negotiation->who))
+		if (!access_allows(&export->spec.access, negotiation->who))
 			continue;
-		reply(negotiation, option->number, NBD_REP_SERVER, sizeof(uint32_t) + name + description);
-		out_add32(negotiation, (uint32_t)name);
-		out_add(negotiation, spec->name, name);
-		out_add(negotiation, spec->description, description);
+		if (export->folder)
+			export_folder_list(export->folder, list_file, &listing);
+		else
+			list_name(negotiation, export, export->spec.name);
 	}
 	acknowledge(negotiation, option->number);
 }
@@ -252,8 +280,9 @@ static void info_block_size(struct negotiation *negotiation, uint32_t option, co
 
 static void on_info(struct negotiation *negotiation, const struct option *option)
 {
-	const struct export *export;
+	bool chooses = option->number == NBD_OPT_GO;
 	struct info_request request;
+	struct export *export;
 	const char *why;
 
 	if (info_request_parse(option->data, option->length, &request, &why)) {
@@ -265,6 +294,12 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		refuse_export(negotiation, option->number);
 		return;
 	}
+	export = export_get(export, request.name, request.name_length, !chooses);
+	if (!export) {
+		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN,
+			"the export cannot be opened now; the server's log tells why");
+		return;
+	}
 	info_export(negotiation, option->number, export);
 	if (request.wanted & 1u << NBD_INFO_NAME)
 		info_text(negotiation, option->number, NBD_INFO_NAME, export->spec.name);
@@ -273,8 +308,10 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 	if (request.wanted & 1u << NBD_INFO_BLOCK_SIZE)
 		info_block_size(negotiation, option->number, export);
 	acknowledge(negotiation, option->number);
-	if (option->number == NBD_OPT_GO)
+	if (chooses)
 		start_transmission(negotiation, export);
+	else
+		export_put(export);
 }
 
 static void on_starttls(struct negotiation *negotiation, const struct option *option)
@@ -460,6 +497,8 @@ void negotiation_init(struct negotiation *negotiation, const struct exports *exp
 
 void negotiation_fini(struct negotiation *negotiation)
 {
+	export_put(negotiation->export);
+	negotiation->export = NULL;
 	free(negotiation->out.bytes);
 	negotiation->out.bytes = NULL;
 }

@@ -42,7 +42,7 @@ struct negotiation {
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed: what TRANSMISSION starts with. */
 	bool structured;
-	const struct export *export;
+	struct export *export; /* owned: a reference, in TRANSMISSION; who takes it leaves NULL */
 	struct {
 		uint8_t *bytes; /* owned */
 		size_t length, size;

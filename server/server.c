@@ -180,7 +180,8 @@ static int check_access(
 
 		if (!missing)
 			continue;
-		snprintf(why, why_size, "nobody can use export '%s' unless %s", export->spec.name, missing);
+		snprintf(why, why_size, "nobody can use export '%s' unless %s",
+			export->folder ? export->spec.path : export->spec.name, missing);
 		return -1;
 	}
 	return 0;

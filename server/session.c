@@ -38,7 +38,7 @@ enum session_state { SESSION_OPEN, SESSION_FINISHING, SESSION_LINGERING, SESSION
 struct session {
 	struct session *next, **link; /* in the worker's list */
 	struct worker *worker;	      /* borrowed: ends after its sessions */
-	const struct export *export;  /* borrowed: constant until the workers have ended */
+	struct export *export;	      /* owned: a reference */
 	int fd;			      /* owned */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
@@ -634,6 +634,7 @@ static void session_free(struct session *session)
 		session->next->link = session->link;
 	*session->link = session->next;
 	close(session->fd);
+	export_put(session->export);
 	tls_stream_free(session->tls);
 	free(session->in.bytes);
 	free(session);
@@ -683,7 +684,7 @@ static void on_arrival(struct mail *mail)
 	worker_gain(worker, session);
 }
 
-struct session *session_new(int fd, const struct export *export, bool structured, const char *peer,
+struct session *session_new(int fd, struct export *export, bool structured, const char *peer,
 	const uint8_t *early, size_t early_length)
 {
 	struct session *session = calloc(1, sizeof(*session));

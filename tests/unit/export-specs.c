@@ -1,5 +1,6 @@
 /* What an operator writes behind --export is understood exactly, or refused with a reason that names the mistake.
  * If this fails, a server exports another file than it was told, or writes to one that was to be readonly. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -113,11 +114,30 @@ static void too_long(void **state)
 	export_spec_fini(&spec);
 }
 
+static void folders(void **state)
+{
+	struct export_spec spec;
+	char why[256];
+
+	(void)state;
+	assert_int_equal(export_spec_parse_folder("/d=e,,f,cache=none,readonly", &spec, why, sizeof(why)), 0);
+	assert_true(spec.is_folder && spec.readonly && spec.mode == CACHE_none);
+	assert_string_equal(spec.path, "/d=e,f");
+	assert_string_equal(spec.name, "");
+	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse_folder("memory:1G", &spec, why, sizeof(why)), 0);
+	assert_int_equal(spec.memory_size, 0);
+	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse_folder(",readonly", &spec, why, sizeof(why)), -EINVAL);
+	assert_string_equal(why, "the path is empty");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_specs),
 		cmocka_unit_test(bad_specs),
+		cmocka_unit_test(folders),
 		cmocka_unit_test(too_long),
 	};
 
