@@ -11,8 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const struct disk_ops ops;
 static struct disk disk = { .ops = &ops,
 	.facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
-static struct export second = { .spec = { .name = (char *)"vm", .description = (char *)"a disk" },
-	.disk = &disk };
+static struct export third = { .spec = { .name = (char *)"tls", .access.tls = true }, .disk = &disk };
+static struct export second = {
+	.next = &third, .spec = { .name = (char *)"vm", .description = (char *)"a disk" }, .disk = &disk
+};
 static struct export first = { .next = &second, .spec = { .name = (char *)"" }, .disk = &disk };
 static const struct exports exports = { .first = &first };
 
@@ -29,20 +31,37 @@ static size_t feed(struct negotiation *negotiation, const uint8_t *data, size_t 
 	return used;
 }
 
+/* As if the TLS handshake were done, and the next bytes came through it. */
+static void secure(struct negotiation *negotiation, struct identity *who)
+{
+	if (negotiation->stage != NEGOTIATION_STARTTLS)
+		return;
+	if (who->tls)
+		abort();
+	who->tls = true;
+	negotiation_secured(negotiation);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct negotiation negotiation;
+	struct identity who = { 0 };
 	size_t used;
 
 	negotiation_init(&negotiation, &exports);
+	negotiation.tls = size > 0 ? data[size - 1] % 3u : TLS_OFF;
+	negotiation.who = &who;
 	do {
 		negotiation_sent(&negotiation, negotiation.out.length);
+		secure(&negotiation, &who);
 		used = feed(&negotiation, data, size);
 		data += used;
 		size -= used;
 		if (used > NEGOTIATION_MESSAGE_MAX || negotiation.out.length > 4096)
 			abort();
 	} while (used > 0);
+	if (negotiation.export == &third && !who.tls)
+		abort();
 	/* A whole message that is not taken would make the connection wait for ever. */
 	if (size >= NEGOTIATION_MESSAGE_MAX && negotiation.stage < NEGOTIATION_TRANSMISSION)
 		abort();
