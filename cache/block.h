@@ -21,19 +21,32 @@ enum block_op {
 	BLOCK_READ,
 	BLOCK_WRITE,
 	BLOCK_FLUSH, /* everything completed before its submission, by whichever thread, is stable at its success */
-	BLOCK_TRIM,  /* the bytes no longer matter; what reads find there is undefined */
-	BLOCK_ZERO,  /* the bytes read as zeroes */
-	BLOCK_CACHE, /* the bytes will be read soon; a hint */
+	BLOCK_TRIM,   /* the bytes no longer matter; what reads find there is undefined */
+	BLOCK_ZERO,   /* the bytes read as zeroes; -EOVERFLOW: too many where they would have to be written */
+	BLOCK_CACHE,  /* the bytes will be read soon; a hint */
+	BLOCK_STATUS, /* which bytes are holes: fills in extents */
 	BLOCK_OPS,
 };
 
 enum block_flag {
-	BLOCK_FUA = 1 << 0,	  /* write, trim, zero: stable before success is reported */
-	BLOCK_NO_HOLE = 1 << 1,	  /* zero: keep the space allocated */
-	BLOCK_FAST_ZERO = 1 << 2, /* zero: fail with -ENOTSUP at once rather than write zeroes as data */
+	BLOCK_FUA = 1 << 0,	   /* write, trim, zero: stable before success is reported */
+	BLOCK_NO_HOLE = 1 << 1,	   /* zero: keep the space allocated */
+	BLOCK_FAST_ZERO = 1 << 2,  /* zero: fail with -ENOTSUP at once rather than write zeroes as data */
+	BLOCK_ONE_EXTENT = 1 << 3, /* status: one extent, no longer than what is asked about */
 };
 
-/* No request is longer, reads and writes by NBD's payload limit of 32 MiB; the others may reach 4 GiB - 1. */
+/* What is known of some bytes. Neither flag: they are allocated, or nobody can tell. */
+enum block_extent_flag {
+	BLOCK_EXTENT_HOLE = 1 << 0, /* nothing is allocated for them */
+	BLOCK_EXTENT_ZERO = 1 << 1, /* they read as zeroes */
+};
+
+struct block_extent {
+	uint64_t length; /* bytes, > 0 */
+	uint64_t flags;	 /* enum block_extent_flag */
+};
+
+/* No read or write is longer: NBD's payload limit. The others may be as long as the disk. */
 #define BLOCK_DATA_MAX (32u << 20)
 
 struct block_req {
@@ -44,6 +57,13 @@ struct block_req {
 	uint64_t length;   /* bytes; of a read or write, the sum of iov; > 0 but for flush */
 	struct iovec *iov; /* borrowed: the submitter's array and data, until done; entries may be consumed */
 	unsigned iov_count; /* 1 .. IOV_MAX for reads and writes, else 0 */
+	/* A status finds, as it was at some moment between submission and done, extents one behind the other
+	 * from offset on. They may end before the request does; only the last may reach past it, none past the disk. */
+	struct {
+		struct block_extent *list; /* borrowed: the submitter's, until done */
+		unsigned max;		   /* entries it has, > 0 */
+		unsigned count;		   /* written on success, > 0 */
+	} extents;
 
 	/* @status: 0 or -errno. Runs once, on the submitting thread, never inside disk_submit(); may free @req. */
 	void (*done)(struct block_req *req, int status);

@@ -11,6 +11,7 @@ static const struct {
 	[BLOCK_TRIM] = { .changes = true, .has_range = true, .past_end = -EINVAL },
 	[BLOCK_ZERO] = { .changes = true, .has_range = true, .past_end = -ENOSPC },
 	[BLOCK_CACHE] = { .has_range = true, .past_end = -EINVAL },
+	[BLOCK_STATUS] = { .has_range = true, .past_end = -EINVAL },
 };
 
 static bool has_ability(const struct disk_facts *facts, const struct block_req *req)
@@ -49,5 +50,14 @@ int disk_check(const struct disk_facts *facts, const struct block_req *req)
 		return -EINVAL;
 	if (traits[req->op].moves_data && req->length > facts->data_max)
 		return -EINVAL;
+	return 0;
+}
+
+int disk_status(struct disk *disk, struct block_req *req)
+{
+	if (disk->facts.can_status)
+		return disk_submit(disk, req);
+	req->extents.list[0] = (struct block_extent){ .length = req->length };
+	req->extents.count = 1;
 	return 0;
 }

@@ -29,6 +29,7 @@ struct disk_facts {
 	bool can_zero;
 	bool can_fast_zero;
 	bool can_cache;
+	bool can_status; /* else its disk_submit() knows no BLOCK_STATUS; disk_status() does for any disk */
 	bool can_multi_conn; /* a flush covers writes of other sessions of this disk */
 	bool rotational;
 };
@@ -61,6 +62,9 @@ static inline int disk_submit(struct disk *disk, struct block_req *req)
 {
 	return disk->ops->submit(disk, req);
 }
+
+/* disk_status() - carry out a BLOCK_STATUS on any disk, as disk_submit(): a disk that cannot tell is data everywhere. */
+int disk_status(struct disk *disk, struct block_req *req);
 
 /* disk_finish() - what a submitter does with a submit that may have ended at once: brings both ways to done().
  * Only for callers for whom done() inside their own call is harmless. */

@@ -1,4 +1,4 @@
-/* cache/disk_file.c -- reads, writes and flushes of a file; its opening and closing.
+/* cache/disk_file.c -- reads, writes, flushes and status of a file; its opening and closing.
  *
  * The stage of a request in the ring is its io.done: on_moved, or on_moved_shared for a FUA write that ends in the
  * group's fdatasync.
@@ -189,6 +189,11 @@ static int file_flush(struct file *file, struct block_req *req)
 	return file->disk.facts.readonly ? 0 : flush_submit(&file->flush, req);
 }
 
+static int file_status(struct file *file, struct block_req *req)
+{
+	return seeker_submit(&file->seeker, req);
+}
+
 static int file_submit(struct disk *disk, struct block_req *req)
 {
 	static int (*const submit[BLOCK_OPS])(struct file * file, struct block_req * req) = {
@@ -198,6 +203,7 @@ static int file_submit(struct disk *disk, struct block_req *req)
 		[BLOCK_TRIM] = file_trim,
 		[BLOCK_ZERO] = file_zero,
 		[BLOCK_CACHE] = file_cache,
+		[BLOCK_STATUS] = file_status,
 	};
 
 	return submit[req->op](file_of(disk), req);
@@ -248,6 +254,7 @@ static void file_free(struct disk *disk)
 	log_flushes(file);
 	assert(atomic_load_explicit(&file->fua_writes, memory_order_relaxed) == 0);
 	flush_fini(&file->flush);
+	seeker_fini(&file->seeker);
 	file_close(file);
 }
 
@@ -398,6 +405,7 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 		.can_zero = true,
 		.can_fast_zero = true,
 		.can_cache = true,
+		.can_status = !facts->is_device,
 		.can_multi_conn = true,
 		.rotational = facts->rotational,
 	};
@@ -433,6 +441,7 @@ int disk_file_open(
 		return error;
 	}
 	flush_init(&file->flush, file->sync_fd, file->path);
+	seeker_init(&file->seeker, file->fd, &file->disk.facts.size);
 	*out = &file->disk;
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "cache/file_lock.h"
 #include "cache/flush.h"
 #include "cache/inline_write.h"
+#include "cache/seeker.h"
 
 /* Ways to zero bytes without writing them, cheapest first. */
 enum space_way { SPACE_PUNCH, SPACE_ZERO, SPACE_WAYS };
@@ -25,6 +26,7 @@ struct file {
 	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;
+	struct seeker seeker;
 	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */
 	atomic_bool lacks[SPACE_WAYS]; /* shared: the kernel has refused that way once */
 };

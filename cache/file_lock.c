@@ -2,9 +2,10 @@
  *
  * L1  A description of a disk that writes holds the bytes 100, 101 and 201, one that reads 100 and 201, from before the
  *     look at others until it is dropped.
- * L2  The registry holds at most one lock that writes for each file.
- * L3  Locks of our own disks look like anybody's to fcntl(2). The registry tells them apart: a reader beside our own
- *     writer need not look, and for the look of a writer our own readers let go of 201, which the writer holds meanwhile.
+ * L2  Where the registry has a lock that writes, nobody else writes the file or bears no writer: what we lock beside it
+ *     needs no look.
+ * L3  Locks of our own disks look like anybody's to fcntl(2). The registry tells them apart: for the look of our first
+ *     writer our own readers let go of 201, which the writer holds meanwhile.
  */
 #include "cache/file_lock.h"
 
@@ -83,7 +84,7 @@ static int look_at_others(const struct file_lock *lock)
 {
 	bool held = false;
 
-	if (!lock->writes && has_own_writer(lock))
+	if (has_own_writer(lock)) /* L2 */
 		return 0;
 	if (is_locked_by_others(lock->fds[0], BYTE_WRITES))
 		return BYTE_WRITES;
@@ -128,25 +129,35 @@ static int try_take(struct file_lock *lock, int *byte)
 	return 0;
 }
 
-/* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen. */
-static int take(struct file_lock *lock, const struct stat *found, char *who, size_t who_size, bool *dying)
+/* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen.
+ * @is_double: whether another disk of ours writes the file, as this one will. */
+static int take(struct file_lock *lock, const struct stat *found, char *who, size_t who_size, bool *dying,
+	bool *is_double)
 {
 	int error, byte = 0;
-	bool is_double;
 
 	*dying = false;
 	pthread_mutex_lock(&registry.lock);
-	is_double = lock->writes && has_own_writer(lock);
-	error = is_double ? -EBUSY : try_take(lock, &byte);
+	*is_double = lock->writes && has_own_writer(lock);
+	error = try_take(lock, &byte);
 	pthread_mutex_unlock(&registry.lock);
-	if (is_double)
-		snprintf(who, who_size, "another export of this server writes it already");
 	if (byte && who_size > 0)
 		explain(found, byte, who, who_size, dying);
 	return error;
 }
 
-static void warn(const char *path, int error, bool always)
+static void warn_of_double(const char *path, bool always)
+{
+	static atomic_flag told = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&told) || always)
+		log_warning(
+			"%s: more than one export of this server writes it: they do not know of each other's "
+			"unaligned writes under O_DIRECT",
+			path);
+}
+
+static void warn_of_no_lock(const char *path, int error, bool always)
 {
 	static atomic_flag told = ATOMIC_FLAG_INIT;
 
@@ -159,7 +170,7 @@ int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *
 	bool waits, const char *path, char *who, size_t who_size)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
-	bool dying;
+	bool dying, is_double;
 	int error;
 
 	*lock = (struct file_lock){
@@ -169,16 +180,18 @@ int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *
 		.writes = writes,
 		.fds = { fds[0], fds[1] },
 	};
-	error = take(lock, found, who, who_size, &dying);
+	error = take(lock, found, who, who_size, &dying, &is_double);
 	for (int ms = 0; error == -EBUSY && waits && dying && ms < FILE_LOCK_WAIT_MS; ms += 50) {
 		if (ms == 0)
 			log_info("%s: waits for what a killed process left in flight", path);
 		nanosleep(&pause, NULL);
-		error = take(lock, found, who, who_size, &dying);
+		error = take(lock, found, who, who_size, &dying, &is_double);
 	}
+	if (error == 0 && is_double)
+		warn_of_double(path, waits);
 	if (error == 0 || error == -EBUSY)
 		return error;
-	warn(path, error, waits);
+	warn_of_no_lock(path, error, waits);
 	return 0;
 }
 

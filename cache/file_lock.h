@@ -6,7 +6,8 @@
  * So we and QEMU, or two of us, exclude each other wherever one of us writes; readers share. Programs that take no such
  * locks (nbdkit, nbd-server, dd) are not seen.
  *
- * A file is written by one disk of this process at most; any number may read it beside that one.
+ * Disks of this process do not exclude each other: who names a file twice in one command means it. A warning in the log
+ * tells where more than one of them writes.
  *
  * The locks live as long as the descriptions. A ring that a killed process leaves behind holds them until its last
  * operation has ended: no write of a dead server lands after its successor got the lock.

@@ -29,6 +29,10 @@
 #define ZERO_CHUNK (1u << 20)
 static char zeroes[ZERO_CHUNK] __attribute__((aligned(FILE_GRID_MAX)));
 
+/* Zeroes that may have to be written, by us or by the kernel for a device: no client can keep the disk busy with a single
+ * request for longer than this takes, nor the server from ending. */
+#define WRITTEN_ZEROES_MAX (4ull << 30)
+
 /* A hint is worth no more: one request does not fill the page cache, nor hold a kernel thread for long. */
 #define CACHE_HINT_MAX BLOCK_DATA_MAX
 
@@ -148,6 +152,8 @@ static int write_zeroes(struct file *file, struct block_req *req)
 {
 	if (req->flags & BLOCK_FAST_ZERO)
 		return -ENOTSUP;
+	if (req->length > WRITTEN_ZEROES_MAX)
+		return -EOVERFLOW;
 	req->disk = &file->disk;
 	req->io.done = on_zeroes_written;
 	queue_zeroes(file, req, req->length);
@@ -231,6 +237,9 @@ int file_zero(struct file *file, struct block_req *req)
 {
 	struct middle middle = middle_of(file, req);
 
+	/* At once: for the trap's sake a device's zero is finished, once begun. */
+	if (file->is_device && req->length > WRITTEN_ZEROES_MAX)
+		return -EOVERFLOW;
 	if (middle.start >= middle.end)
 		return write_zeroes(file, req);
 	if (!(req->flags & BLOCK_NO_HOLE) && has_way(file, SPACE_PUNCH))

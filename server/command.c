@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "server/meta_query.h"
+
 /* The row of a command, by its number. DISC is the session's own. */
-enum { ROWS = NBD_CMD_WRITE_ZEROES + 1 };
+enum { ROWS = NBD_CMD_BLOCK_STATUS + 1 };
 static const struct {
 	bool known, changes;
 	enum block_op op;
@@ -18,9 +20,27 @@ static const struct {
 	[NBD_CMD_TRIM] = { true, true, BLOCK_TRIM, 0 },
 	[NBD_CMD_CACHE] = { true, false, BLOCK_CACHE, 0 },
 	[NBD_CMD_WRITE_ZEROES] = { true, true, BLOCK_ZERO, NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO },
+	[NBD_CMD_BLOCK_STATUS] = { true, false, BLOCK_STATUS, NBD_CMD_FLAG_REQ_ONE },
 };
 
-int command_parse(const uint8_t bytes[sizeof(struct nbd_request_header)], struct command *out)
+static int parse_extended(const uint8_t *bytes, struct command *out)
+{
+	struct nbd_extended_request_header header;
+
+	memcpy(&header, bytes, sizeof(header));
+	*out = (struct command){
+		.type = be16toh(header.type),
+		.flags = be16toh(header.flags),
+		.cookie = be64toh(header.cookie),
+		.offset = be64toh(header.offset),
+		.length = be64toh(header.length),
+	};
+	if (out->flags & NBD_CMD_FLAG_PAYLOAD_LEN)
+		out->payload = out->length;
+	return be32toh(header.magic) == NBD_EXTENDED_REQUEST_MAGIC ? 0 : -EBADMSG;
+}
+
+static int parse_compact(const uint8_t *bytes, struct command *out)
 {
 	struct nbd_request_header header;
 
@@ -32,17 +52,28 @@ int command_parse(const uint8_t bytes[sizeof(struct nbd_request_header)], struct
 		.offset = be64toh(header.offset),
 		.length = be32toh(header.length),
 	};
+	if (out->type == NBD_CMD_WRITE)
+		out->payload = out->length;
 	return be32toh(header.magic) == NBD_REQUEST_MAGIC ? 0 : -EBADMSG;
 }
 
-/* Flags a client may set on @command here: what was not offered is not valid. */
-static unsigned valid_flags(const struct command *command, const struct disk_facts *facts, bool structured)
+int command_parse(const uint8_t *bytes, enum headers headers, struct command *out)
 {
+	return headers == HEADERS_EXTENDED ? parse_extended(bytes, out) : parse_compact(bytes, out);
+}
+
+/* Flags a client may set on @command here: what was not offered is not valid. */
+static unsigned valid_flags(
+	const struct command *command, const struct disk_facts *facts, struct dialect dialect)
+{
+	bool may_carry = command->type == NBD_CMD_WRITE || command->type == NBD_CMD_BLOCK_STATUS;
 	unsigned valid = rows[command->type].flags;
 
 	if (facts->can_fua)
 		valid |= NBD_CMD_FLAG_FUA;
-	if (!structured)
+	if (dialect.headers == HEADERS_EXTENDED && may_carry)
+		valid |= NBD_CMD_FLAG_PAYLOAD_LEN;
+	if (dialect.headers == HEADERS_SIMPLE)
 		valid &= ~(unsigned)NBD_CMD_FLAG_DF;
 	if (!facts->can_fast_zero)
 		valid &= ~(unsigned)NBD_CMD_FLAG_FAST_ZERO;
@@ -60,6 +91,8 @@ static unsigned block_flags(const struct command *command)
 		flags |= BLOCK_NO_HOLE;
 	if (command->flags & NBD_CMD_FLAG_FAST_ZERO)
 		flags |= BLOCK_FAST_ZERO;
+	if (command->flags & NBD_CMD_FLAG_REQ_ONE)
+		flags |= BLOCK_ONE_EXTENT;
 	return flags;
 }
 
@@ -86,17 +119,32 @@ static int explain(int error, const char **why)
 	}
 }
 
-int command_check(const struct command *command, const struct disk_facts *facts, bool structured,
+/* What is wrong with @command on any disk; or NULL. */
+static const char *find_fault(
+	const struct command *command, const struct disk_facts *facts, struct dialect dialect)
+{
+	if (command->type >= ROWS || !rows[command->type].known)
+		return "unknown command";
+	if (command->flags & ~valid_flags(command, facts, dialect))
+		return "a flag that is unknown, not offered, or not for this command";
+	if (command->type == NBD_CMD_FLUSH && (command->offset || command->length))
+		return "offset and length of a flush must be zero";
+	if (command->type == NBD_CMD_BLOCK_STATUS && !dialect.allocation)
+		return "no metadata context is selected for this export";
+	if (command->type == NBD_CMD_WRITE && dialect.headers == HEADERS_EXTENDED &&
+		!(command->flags & NBD_CMD_FLAG_PAYLOAD_LEN))
+		return "a write without its payload";
+	if (command_names_contexts(command) && command->payload != COMMAND_CONTEXTS_MAX &&
+		command->payload != sizeof(uint64_t))
+		return "not the payload of a block status with these contexts";
+	return NULL;
+}
+
+int command_check(const struct command *command, const struct disk_facts *facts, struct dialect dialect,
 	struct block_req *block, const char **why)
 {
-	*why = "unknown command";
-	if (command->type >= ROWS || !rows[command->type].known)
-		return -EINVAL;
-	*why = "a flag that is unknown, not offered, or not for this command";
-	if (command->flags & ~valid_flags(command, facts, structured))
-		return -EINVAL;
-	*why = "offset and length of a flush must be zero";
-	if (command->type == NBD_CMD_FLUSH && (command->offset || command->length))
+	*why = find_fault(command, facts, dialect);
+	if (*why)
 		return -EINVAL;
 	if (rows[command->type].changes && facts->readonly)
 		return explain(-EROFS, why);
@@ -104,6 +152,17 @@ int command_check(const struct command *command, const struct disk_facts *facts,
 	block->flags = block_flags(command);
 	block->offset = command->offset;
 	block->length = command->length;
+	return command_names_contexts(command) ? 0 : explain(disk_check(facts, block), why);
+}
+
+int command_check_contexts(const struct command *command, const struct disk_facts *facts,
+	const uint8_t *payload, struct block_req *block, bool *asks, const char **why)
+{
+	block->length = nbd_get64(payload);
+	*asks = command->payload > sizeof(uint64_t);
+	*why = "an unknown metadata context";
+	if (*asks && nbd_get32(payload + sizeof(uint64_t)) != META_ALLOCATION_ID)
+		return -EINVAL;
 	return explain(disk_check(facts, block), why);
 }
 

@@ -198,7 +198,7 @@ void export_put(struct export *export)
 		export_folder_close(export);
 }
 
-uint16_t export_flags(const struct export *export, bool structured)
+uint16_t export_flags(const struct export *export, struct dialect dialect)
 {
 	const struct disk_facts *facts = &export->disk->facts;
 	uint16_t flags = NBD_FLAG_HAS_FLAGS;
@@ -221,7 +221,9 @@ uint16_t export_flags(const struct export *export, bool structured)
 		flags |= NBD_FLAG_SEND_CACHE;
 	if (facts->can_multi_conn)
 		flags |= NBD_FLAG_CAN_MULTI_CONN;
-	if (structured)
+	if (dialect.headers != HEADERS_SIMPLE)
 		flags |= NBD_FLAG_SEND_DF;
+	if (dialect.headers == HEADERS_EXTENDED && dialect.allocation)
+		flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
 	return flags;
 }

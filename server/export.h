@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "cache/disk.h"
+#include "server/dialect.h"
 #include "server/export_folder.h"
 #include "server/export_spec.h"
 
@@ -49,6 +50,5 @@ struct export *export_get(struct export *export, const char *name, size_t length
 /* Any thread, when no request is in flight; NULL is allowed. A folder's file is closed behind its last reference. */
 void export_put(struct export *export);
 
-/* The transmission flags of @export: proto.md, "Transmission flags".
- * @structured: the client has negotiated structured replies. */
-uint16_t export_flags(const struct export *export, bool structured);
+/* The transmission flags of @export for a client that speaks @dialect: proto.md, "Transmission flags". */
+uint16_t export_flags(const struct export *export, struct dialect dialect);

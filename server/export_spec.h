@@ -19,9 +19,9 @@ struct export_spec {
 	char *description; /* owned; NULL: none */
 	enum cache_mode mode;
 	bool readonly;
-	struct access access; /* owned */
 	uint64_t memory_size; /* bytes; 0: a file or device at path */
 	bool is_folder;	      /* path's files are exports; name is empty */
+	struct access access; /* owned */
 };
 
 /* export_spec_parse() - read @text into @spec, to be given to export_spec_fini().

@@ -60,8 +60,8 @@ static void hand_over(struct handshake *handshake)
 {
 	struct negotiation *agreed = &handshake->negotiation;
 	struct handshakes *all = handshake->all;
-	struct session *session = session_new(handshake->fd, agreed->export, agreed->structured,
-		handshake->peer, handshake->in, handshake->in_length);
+	struct session *session = session_new(handshake->fd, agreed->export, agreed->dialect, handshake->peer,
+		handshake->in, handshake->in_length);
 
 	handshake->fd = -1;
 	if (!session) {

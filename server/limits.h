@@ -54,6 +54,10 @@
 /* Data of the replies in one send, bytes; the reply that reaches it is the last. */
 #define SEND_BYTES_MAX (1u << 20)
 
+/* Extents in one reply to a block status: as many as are found in some milliseconds. Its client asks on behind them; the
+ * specification would allow 2^20. */
+#define STATUS_EXTENTS_MAX 4096
+
 /* Headers of the replies in one send, bytes, and entries of its iovec: two a reply with data. The kernel takes at most
  * 1024. */
 #define SEND_HEADER_BYTES (8u << 10)

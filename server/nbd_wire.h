@@ -4,7 +4,9 @@
 #pragma once
 
 #include <assert.h>
+#include <endian.h>
 #include <stdint.h>
+#include <string.h>
 
 /* "Handshake phase" */
 #define NBD_MAGIC	       0x4e42444d41474943ULL /* "NBDMAGIC" */
@@ -44,6 +46,7 @@ enum nbd_option_error {
 	NBD_REP_ERR_SHUTDOWN = 7,
 	NBD_REP_ERR_BLOCK_SIZE_REQD = 8,
 	NBD_REP_ERR_TOO_BIG = 9,
+	NBD_REP_ERR_EXT_HEADER_REQD = 10,
 };
 
 enum nbd_info { NBD_INFO_EXPORT = 0, NBD_INFO_NAME = 1, NBD_INFO_DESCRIPTION = 2, NBD_INFO_BLOCK_SIZE = 3 };
@@ -65,12 +68,15 @@ enum nbd_transmission_flags {
 	NBD_FLAG_SEND_RESIZE = 1 << 9,
 	NBD_FLAG_SEND_CACHE = 1 << 10,
 	NBD_FLAG_SEND_FAST_ZERO = 1 << 11,
+	NBD_FLAG_BLOCK_STATUS_PAYLOAD = 1 << 12,
 };
 
 /* "Transmission phase" */
 #define NBD_REQUEST_MAGIC	   0x25609513u
+#define NBD_EXTENDED_REQUEST_MAGIC 0x21e41c71u
 #define NBD_SIMPLE_REPLY_MAGIC	   0x67446698u
 #define NBD_STRUCTURED_REPLY_MAGIC 0x668e33efu
+#define NBD_EXTENDED_REPLY_MAGIC   0x6e8a278cu
 
 enum nbd_cmd {
 	NBD_CMD_READ = 0,
@@ -89,6 +95,7 @@ enum nbd_cmd_flags {
 	NBD_CMD_FLAG_DF = 1 << 2,
 	NBD_CMD_FLAG_REQ_ONE = 1 << 3,
 	NBD_CMD_FLAG_FAST_ZERO = 1 << 4,
+	NBD_CMD_FLAG_PAYLOAD_LEN = 1 << 5,
 };
 
 /* "Structured reply types" */
@@ -97,9 +104,16 @@ enum nbd_reply_type {
 	NBD_REPLY_TYPE_NONE = 0,
 	NBD_REPLY_TYPE_OFFSET_DATA = 1,
 	NBD_REPLY_TYPE_OFFSET_HOLE = 2,
+	NBD_REPLY_TYPE_BLOCK_STATUS = 5,
+	NBD_REPLY_TYPE_BLOCK_STATUS_EXT = 6,
 	NBD_REPLY_TYPE_ERROR = 32769,
 	NBD_REPLY_TYPE_ERROR_OFFSET = 32770,
 };
+
+/* "The base: metadata namespace" */
+#define NBD_CONTEXT_BASE       "base:"
+#define NBD_CONTEXT_ALLOCATION "base:allocation"
+enum nbd_state { NBD_STATE_HOLE = 1 << 0, NBD_STATE_ZERO = 1 << 1 };
 
 /* "Error values" */
 enum nbd_error {
@@ -140,6 +154,13 @@ struct nbd_request_header {
 } __attribute__((packed));
 static_assert(sizeof(struct nbd_request_header) == 28, "");
 
+struct nbd_extended_request_header {
+	uint32_t magic;
+	uint16_t flags, type;
+	uint64_t cookie, offset, length;
+} __attribute__((packed));
+static_assert(sizeof(struct nbd_extended_request_header) == 32, "");
+
 struct nbd_simple_reply {
 	uint32_t magic, error;
 	uint64_t cookie;
@@ -153,3 +174,46 @@ struct nbd_chunk_header {
 	uint32_t length;
 } __attribute__((packed));
 static_assert(sizeof(struct nbd_chunk_header) == 20, "");
+
+struct nbd_extended_chunk_header {
+	uint32_t magic;
+	uint16_t flags, type;
+	uint64_t cookie, offset, length;
+} __attribute__((packed));
+static_assert(sizeof(struct nbd_extended_chunk_header) == 32, "");
+
+/* Extents of NBD_REPLY_TYPE_BLOCK_STATUS and NBD_REPLY_TYPE_BLOCK_STATUS_EXT. */
+struct nbd_extent {
+	uint32_t length, status;
+} __attribute__((packed));
+static_assert(sizeof(struct nbd_extent) == 8, "");
+
+struct nbd_extended_extent {
+	uint64_t length, status;
+} __attribute__((packed));
+static_assert(sizeof(struct nbd_extended_extent) == 16, "");
+
+/* Numbers inside of bytes that have no layout. */
+static inline uint16_t nbd_get16(const uint8_t *bytes)
+{
+	uint16_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be16toh(number);
+}
+
+static inline uint32_t nbd_get32(const uint8_t *bytes)
+{
+	uint32_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be32toh(number);
+}
+
+static inline uint64_t nbd_get64(const uint8_t *bytes)
+{
+	uint64_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be64toh(number);
+}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/limits.h"
+#include "server/meta_query.h"
 #include "server/nbd_wire.h"
 
 static_assert(NEGOTIATION_MESSAGE_MAX == sizeof(struct nbd_option_header) + OPTION_DATA_MAX, "");
@@ -94,6 +95,21 @@ struct option {
 	const uint8_t *data;
 };
 
+static void forget_contexts(struct negotiation *negotiation)
+{
+	free(negotiation->status_of);
+	negotiation->status_of = NULL;
+}
+
+/* What it would be with @export. Names tell: a folder's file is another object whenever it is opened. */
+static struct dialect dialect_with(const struct negotiation *negotiation, const struct export *export)
+{
+	const char *selected = negotiation->status_of;
+
+	return (struct dialect){ .headers = negotiation->headers,
+		.allocation = selected && strcmp(selected, export->spec.name) == 0 };
+}
+
 /* Takes over the reference to @export. */
 static void start_transmission(struct negotiation *negotiation, struct export *export)
 {
@@ -102,6 +118,7 @@ static void start_transmission(struct negotiation *negotiation, struct export *e
 		return;
 	}
 	negotiation->export = export;
+	negotiation->dialect = dialect_with(negotiation, export);
 	negotiation->stage = NEGOTIATION_TRANSMISSION;
 }
 
@@ -122,8 +139,14 @@ static struct export *find(const struct negotiation *negotiation, const void *na
 static void on_export_name(struct negotiation *negotiation, const struct option *option)
 {
 	static const uint8_t zeroes[EXPORT_NAME_ZEROES];
-	struct export *export = find(negotiation, option->data, option->length);
+	struct export *export;
 
+	/* "a client that has [negotiated] extended headers MUST NOT use this option." */
+	if (negotiation->headers == HEADERS_EXTENDED) {
+		end(negotiation, CLOSE_export_name);
+		return;
+	}
+	export = find(negotiation, option->data, option->length);
 	if (export)
 		export = export_get(export, (const char *)option->data, option->length, false);
 	if (!export) {
@@ -132,7 +155,7 @@ static void on_export_name(struct negotiation *negotiation, const struct option 
 	}
 	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
-	out_add16(negotiation, export_flags(export, negotiation->structured));
+	out_add16(negotiation, export_flags(export, dialect_with(negotiation, export)));
 	if (!negotiation->no_zeroes)
 		out_add(negotiation, zeroes, sizeof(zeroes));
 	start_transmission(negotiation, export);
@@ -186,24 +209,85 @@ static void on_list(struct negotiation *negotiation, const struct option *option
 
 static void on_structured_reply(struct negotiation *negotiation, const struct option *option)
 {
-	negotiation->structured = true;
+	/* Extended headers "take precedence over this option". */
+	if (negotiation->headers == HEADERS_EXTENDED) {
+		refuse(negotiation, option->number, NBD_REP_ERR_EXT_HEADER_REQD,
+			"extended headers are negotiated already");
+		return;
+	}
+	negotiation->headers = HEADERS_STRUCTURED;
 	acknowledge(negotiation, option->number);
 }
 
-static uint16_t get16(const uint8_t *bytes)
+static void on_extended_headers(struct negotiation *negotiation, const struct option *option)
 {
-	uint16_t number;
-
-	memcpy(&number, bytes, sizeof(number));
-	return be16toh(number);
+	negotiation->headers = HEADERS_EXTENDED;
+	acknowledge(negotiation, option->number);
 }
 
-static uint32_t get32(const uint8_t *bytes)
+static void reply_context(struct negotiation *negotiation, uint32_t option, uint32_t id)
 {
-	uint32_t number;
+	reply(negotiation, option, NBD_REP_META_CONTEXT, sizeof(id) + strlen(NBD_CONTEXT_ALLOCATION));
+	out_add32(negotiation, id);
+	out_add(negotiation, NBD_CONTEXT_ALLOCATION, strlen(NBD_CONTEXT_ALLOCATION));
+}
 
-	memcpy(&number, bytes, sizeof(number));
-	return be32toh(number);
+/* proto.md, "SELECTIVETLS mode": the answer for an export that needs TLS, and so also for one that does not exist, or a
+ * client without TLS could tell the one from the other. */
+static void refuse_export(struct negotiation *negotiation, uint32_t option)
+{
+	if (negotiation->tls == TLS_OFF || is_secure(negotiation))
+		refuse(negotiation, option, NBD_REP_ERR_UNKNOWN, "no export of that name");
+	else
+		refuse(negotiation, option, NBD_REP_ERR_TLS_REQD, "no export of that name without TLS");
+}
+
+/* Whether there is a query for an export that exists, or else it was refused. */
+static bool take_query(struct negotiation *negotiation, const struct option *option, struct meta_query *query)
+{
+	const char *why = "structured replies or extended headers have to be negotiated first";
+
+	if (negotiation->headers == HEADERS_SIMPLE ||
+		meta_query_parse(option->data, option->length, query, &why)) {
+		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
+		return false;
+	}
+	if (find(negotiation, query->name, query->name_length))
+		return true;
+	/* Never NBD_REP_ERR_TLS_REQD: "SELECTIVETLS mode" has that for INFO and GO alone. */
+	refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
+	return false;
+}
+
+static void on_list_meta_context(struct negotiation *negotiation, const struct option *option)
+{
+	struct meta_query query;
+
+	if (!take_query(negotiation, option, &query))
+		return;
+	/* The id "is reserved and SHOULD be set to zero". */
+	if (query.count == 0 || query.allocation || query.base)
+		reply_context(negotiation, option->number, 0);
+	acknowledge(negotiation, option->number);
+}
+
+static void on_set_meta_context(struct negotiation *negotiation, const struct option *option)
+{
+	struct meta_query query;
+
+	/* It "replaces all previously-set metadata contexts (including when this command fails)". */
+	forget_contexts(negotiation);
+	if (!take_query(negotiation, option, &query))
+		return;
+	if (query.allocation) {
+		negotiation->status_of = strndup(query.name, query.name_length);
+		if (!negotiation->status_of) {
+			end(negotiation, CLOSE_memory);
+			return;
+		}
+		reply_context(negotiation, option->number, META_ALLOCATION_ID);
+	}
+	acknowledge(negotiation, option->number);
 }
 
 int info_request_parse(const uint8_t *data, uint32_t length, struct info_request *out, const char **why)
@@ -218,7 +302,7 @@ int info_request_parse(const uint8_t *data, uint32_t length, struct info_request
 	if (length < around_name)
 		return -EINVAL;
 	out->name = (const char *)data + sizeof(uint32_t);
-	out->name_length = get32(data);
+	out->name_length = nbd_get32(data);
 	*why = "the export name reaches past the option";
 	if (out->name_length > length - around_name)
 		return -EINVAL;
@@ -226,27 +310,17 @@ int info_request_parse(const uint8_t *data, uint32_t length, struct info_request
 	if (out->name_length > NBD_STRING_MAX)
 		return -EINVAL;
 	infos = data + sizeof(uint32_t) + out->name_length;
-	count = get16(infos);
+	count = nbd_get16(infos);
 	*why = "the option's length and its number of information requests differ";
 	if (length - around_name - out->name_length != count * sizeof(uint16_t))
 		return -EINVAL;
 	for (uint32_t i = 1; i <= count; i++) {
-		uint16_t info = get16(infos + i * sizeof(uint16_t));
+		uint16_t info = nbd_get16(infos + i * sizeof(uint16_t));
 
 		if (info <= NBD_INFO_BLOCK_SIZE)
 			out->wanted |= 1u << info;
 	}
 	return 0;
-}
-
-/* proto.md, "SELECTIVETLS mode": the answer for an export that needs TLS, and so also for one that does not exist, or a
- * client without TLS could tell the one from the other. */
-static void refuse_export(struct negotiation *negotiation, uint32_t option)
-{
-	if (negotiation->tls == TLS_OFF || is_secure(negotiation))
-		refuse(negotiation, option, NBD_REP_ERR_UNKNOWN, "no export of that name");
-	else
-		refuse(negotiation, option, NBD_REP_ERR_TLS_REQD, "no export of that name without TLS");
 }
 
 static void info_export(struct negotiation *negotiation, uint32_t option, const struct export *export)
@@ -255,7 +329,7 @@ static void info_export(struct negotiation *negotiation, uint32_t option, const 
 	out_add16(negotiation, NBD_INFO_EXPORT);
 	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
-	out_add16(negotiation, export_flags(export, negotiation->structured));
+	out_add16(negotiation, export_flags(export, dialect_with(negotiation, export)));
 }
 
 static void info_text(struct negotiation *negotiation, uint32_t option, enum nbd_info info, const char *text)
@@ -328,7 +402,7 @@ static void on_starttls(struct negotiation *negotiation, const struct option *op
 }
 
 /* Options that are not here are refused with NBD_REP_ERR_UNSUP. */
-enum { HANDLERS = 7 };
+enum { HANDLERS = 10 };
 static const struct {
 	uint32_t number;
 	bool takes_data; /* without it, data is an error */
@@ -341,6 +415,9 @@ static const struct {
 	{ NBD_OPT_INFO, true, on_info },
 	{ NBD_OPT_GO, true, on_info },
 	{ NBD_OPT_STRUCTURED_REPLY, false, on_structured_reply },
+	{ NBD_OPT_LIST_META_CONTEXT, true, on_list_meta_context },
+	{ NBD_OPT_SET_META_CONTEXT, true, on_set_meta_context },
+	{ NBD_OPT_EXTENDED_HEADERS, false, on_extended_headers },
 };
 
 /* proto.md, "FORCEDTLS mode" */
@@ -383,6 +460,8 @@ static void refuse_long_option(struct negotiation *negotiation, const struct opt
 		end(negotiation, CLOSE_option_length);
 		return;
 	}
+	if (option->number == NBD_OPT_SET_META_CONTEXT)
+		forget_contexts(negotiation);
 	if (needs_tls(negotiation, option))
 		refuse_plaintext(negotiation, option);
 	else
@@ -426,7 +505,7 @@ static size_t take_client_flags(struct negotiation *negotiation, const uint8_t *
 
 	if (length < sizeof(flags))
 		return 0;
-	flags = get32(bytes);
+	flags = nbd_get32(bytes);
 	/* "the server MUST drop the TCP connection if the client sets an unknown flag".  A client without the fixed
 	 * newstyle flag may still be served: it asks for nothing but NBD_OPT_EXPORT_NAME. */
 	if (flags & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) {
@@ -476,7 +555,8 @@ size_t negotiation_feed(struct negotiation *negotiation, const uint8_t *bytes, s
 void negotiation_secured(struct negotiation *negotiation)
 {
 	assert(negotiation->stage == NEGOTIATION_STARTTLS && is_secure(negotiation));
-	negotiation->structured = false;
+	negotiation->headers = HEADERS_SIMPLE;
+	forget_contexts(negotiation);
 	negotiation->stage = NEGOTIATION_OPTION;
 }
 
@@ -499,6 +579,7 @@ void negotiation_fini(struct negotiation *negotiation)
 {
 	export_put(negotiation->export);
 	negotiation->export = NULL;
+	forget_contexts(negotiation);
 	free(negotiation->out.bytes);
 	negotiation->out.bytes = NULL;
 }

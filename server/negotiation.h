@@ -11,6 +11,7 @@
 
 #include "server/access.h"
 #include "server/close_reason.h"
+#include "server/dialect.h"
 #include "server/export.h"
 #include "server/tls.h"
 
@@ -40,9 +41,12 @@ struct negotiation {
 	bool no_zeroes;
 	unsigned options;   /* taken so far, up to OPTIONS_MAX */
 	uint32_t skip_left; /* in SKIPPING: bytes */
-	/* What was agreed: what TRANSMISSION starts with. */
-	bool structured;
-	struct export *export; /* owned: a reference, in TRANSMISSION; who takes it leaves NULL */
+	/* What was agreed so far. */
+	enum headers headers;
+	char *status_of; /* owned: NULL, or the name of the export for which base:allocation is selected */
+	/* What TRANSMISSION starts with. */
+	struct dialect dialect;
+	struct export *export; /* owned: a reference; who takes it leaves NULL */
 	struct {
 		uint8_t *bytes; /* owned */
 		size_t length, size;

@@ -31,6 +31,7 @@ void outbox_init(struct outbox *outbox)
 	request_list_init(&outbox->waiting);
 	request_list_init(&outbox->packed);
 	outbox->message = (struct msghdr){ 0 };
+	outbox->begun = 0;
 }
 
 void outbox_add(struct outbox *outbox, struct request *request)
@@ -51,26 +52,50 @@ static void add_iovec(struct msghdr *message, void *base, size_t length)
 	}
 }
 
-void outbox_pack(struct outbox *outbox, bool structured, struct request_list *done)
+/* The next piece of @request's reply. Returns whether that was the last. */
+static bool pack_piece(
+	struct outbox *outbox, enum headers headers, struct request *request, size_t *heads, uint64_t *bytes)
+{
+	uint8_t *head = outbox->heads + *heads;
+	struct reply_piece piece;
+
+	reply_next(request, headers, outbox->begun, head, &piece);
+	add_iovec(&outbox->message, head, piece.head);
+	if (piece.length > 0)
+		add_iovec(&outbox->message, (uint8_t *)piece.data, piece.length);
+	*heads += piece.head;
+	*bytes += piece.length > 0 ? piece.length : piece.end - outbox->begun;
+	outbox->begun = piece.last ? 0 : piece.end;
+	return piece.last;
+}
+
+void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done)
 {
 	struct msghdr *message = &outbox->message;
-	size_t heads = 0, data = 0;
+	uint64_t bytes = 0; /* sent, or found to be zeroes */
+	size_t heads = 0;
 
 	*message = (struct msghdr){ .msg_iov = outbox->iov };
 	while (outbox->waiting.first && heads + REPLY_HEAD_MAX <= SEND_HEADER_BYTES &&
-		message->msg_iovlen + 2 <= SEND_IOVECS && data < SEND_BYTES_MAX) {
-		struct request *request = request_list_take(&outbox->waiting);
-		uint8_t *head = outbox->heads + heads;
-		size_t length = request_reply(request, structured, head);
+		message->msg_iovlen + 2 <= SEND_IOVECS && bytes < SEND_BYTES_MAX) {
+		struct request *request = outbox->waiting.first;
 
-		add_iovec(message, head, length);
-		heads += length;
-		length = request_reply_data(request);
-		if (length > 0)
-			add_iovec(message, buffer_data(request->buffer), length);
-		data += length;
-		request_list_add(length > 0 ? &outbox->packed : done, request);
+		if (!pack_piece(outbox, headers, request, &heads, &bytes))
+			continue;
+		request_list_take(&outbox->waiting);
+		request_list_add(request->buffer ? &outbox->packed : done, request);
 	}
+}
+
+void outbox_drop(struct outbox *outbox, struct request_list *done)
+{
+	struct request *request;
+
+	if (outbox->begun > 0)
+		request_list_add(&outbox->packed, request_list_take(&outbox->waiting));
+	outbox->begun = 0;
+	while ((request = request_list_take(&outbox->waiting)))
+		request_list_add(done, request);
 }
 
 bool outbox_advance(struct outbox *outbox, size_t sent)

@@ -1,5 +1,7 @@
 /* server/outbox.h -- the replies of one session on their way out: many leave in one sendmsg(2), data uncopied.
  *
+ * A reply with many holes may take more than one message; no other reply comes in between.
+ *
  * Replies are added in any order; outbox_pack() makes the next message of them, of which outbox_advance() takes what has
  * left. Their requests belong to the outbox from outbox_add() until they are handed back in a list.
  */
@@ -11,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "server/limits.h"
+#include "server/reply.h"
 #include "server/request.h"
 
 /* First in, first out; linked by request->next. */
@@ -25,6 +28,7 @@ struct request *request_list_take(struct request_list *list);
 
 struct outbox {
 	struct request_list waiting, packed;
+	uint64_t begun;	       /* how much of the first waiting reply has been packed; 0: nothing */
 	struct msghdr message; /* what is left of the packed replies */
 	struct iovec iov[SEND_IOVECS];
 	uint8_t heads[SEND_HEADER_BYTES];
@@ -43,10 +47,13 @@ static inline bool outbox_is_waiting(const struct outbox *outbox)
 /* outbox_pack() - make a message of replies that wait, up to SEND_BYTES_MAX and what the arrays hold; to be called when
  * the last message has left.
  * @done: gets the requests whose replies have no data: the message has no more need of them. */
-void outbox_pack(struct outbox *outbox, bool structured, struct request_list *done);
+void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done);
 
 /* outbox_advance() - @sent bytes of the message have left. Returns whether something is left of it. */
 bool outbox_advance(struct outbox *outbox, size_t sent);
+
+/* outbox_drop() - hand back the requests that wait; but one of whose reply a part is packed stays with the message. */
+void outbox_drop(struct outbox *outbox, struct request_list *done);
 
 /* outbox_clear() - hand back the requests of the message: it has left, or never will. */
 void outbox_clear(struct outbox *outbox, struct request_list *done);

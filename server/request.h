@@ -31,6 +31,7 @@ struct request {
 	int status;	       /* 0 or -errno, once REPLYING */
 	const char *why;       /* a constant, for the client; NULL: the status says it all */
 	struct buffer *buffer; /* owned; NULL: no data */
+	size_t held;	       /* bytes wanted of buffer */
 	struct iovec iov;      /* the data, for block */
 	struct block_req block;
 };
@@ -51,19 +52,3 @@ void request_put(struct request_pool *pool, struct request *request);
 
 /* The request whose block part this is. */
 struct request *request_of(struct block_req *block);
-
-/* A reply's head: the longest is an error chunk with its words. */
-#define REPLY_HEAD_MAX 128
-
-/* request_reply() - write the head of @request's reply to @out, REPLY_HEAD_MAX bytes; a read that succeeded is to be
- * followed by its data.
- * @structured: reads and errors answer with one structured chunk, as proto.md demands of reads and wishes for errors;
- * other successes with the shorter simple reply.
- * Returns the head's length. */
-size_t request_reply(const struct request *request, bool structured, uint8_t *out);
-
-/* Bytes of data behind the head. */
-static inline size_t request_reply_data(const struct request *request)
-{
-	return request->command.type == NBD_CMD_READ && request->status == 0 ? request->command.length : 0;
-}

@@ -25,6 +25,7 @@
 #include "conf/address.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/extents.h"
 #include "server/limits.h"
 #include "server/outbox.h"
 #include "server/tls_stream.h"
@@ -42,7 +43,7 @@ struct session {
 	int fd;			      /* owned */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
-	bool structured;
+	struct dialect dialect;
 	enum session_state state;
 	enum close_reason reason; /* from FINISHING on */
 	struct uring_task turn;
@@ -92,7 +93,7 @@ static void drop_data(struct session *session, struct request *request)
 		return;
 	buffer_put(&session->worker->buffers, request->buffer);
 	request->buffer = NULL;
-	session->bytes -= request->command.length;
+	session->bytes -= request->held;
 }
 
 static void release(struct session *session, struct request *request)
@@ -118,7 +119,7 @@ static void answer(struct session *session, struct request *request, int status)
 		release(session, request);
 		return;
 	}
-	if (request_reply_data(request) == 0)
+	if (!reply_has_data(request))
 		drop_data(session, request);
 	outbox_add(&session->out.box, request);
 }
@@ -129,6 +130,8 @@ static void finish_on_disk(struct session *session, struct request *request, int
 	/* "The server SHOULD NOT return NBD_ENOTSUP except [for] NBD_CMD_FLAG_FAST_ZERO". */
 	if (status == -ENOTSUP && !(request->command.flags & NBD_CMD_FLAG_FAST_ZERO))
 		status = -EIO;
+	if (status == 0 && request->block.op == BLOCK_STATUS)
+		extents_encode(&request->block, session->dialect.headers);
 	answer(session, request, status);
 }
 
@@ -142,30 +145,57 @@ static void on_done(struct block_req *block, int status)
 }
 
 /* Everything but range and flags, which command_check() wrote. */
-static void submit(struct session *session, struct request *request)
+static int submit_block(struct session *session, struct request *request)
 {
 	struct block_req *block = &request->block;
-	int status;
+	struct disk *disk = session->export->disk;
 
-	block->iov = &request->iov;
-	block->iov_count = 0;
-	if (request->buffer) {
-		request->iov = (struct iovec){ buffer_data(request->buffer), request->command.length };
-		block->iov_count = 1;
-	}
 	block->done = on_done;
 	block->ring = &session->worker->ring;
+	block->iov = &request->iov;
+	block->iov_count = 0;
+	if (block->op == BLOCK_STATUS) {
+		block->extents.list = (struct block_extent *)buffer_data(request->buffer);
+		block->extents.max = (unsigned)(request->held / sizeof(struct block_extent));
+		return disk_status(disk, block);
+	}
+	if (request->buffer) {
+		request->iov = (struct iovec){ buffer_data(request->buffer), request->held };
+		block->iov_count = 1;
+	}
+	return disk_submit(disk, block);
+}
+
+static void submit(struct session *session, struct request *request)
+{
+	int status;
+
 	request->stage = REQUEST_ON_DISK;
 	session->on_disk++;
-	status = disk_submit(session->export->disk, block);
+	status = submit_block(session, request);
 	if (status != DISK_PENDING)
 		finish_on_disk(session, request, status);
+}
+
+/* Returns whether there is anything to be asked of the disk. */
+static bool take_contexts(struct session *session, struct request *request)
+{
+	bool asks = false;
+
+	request->block.extents.count = 0;
+	request->status = command_check_contexts(&request->command, &session->export->disk->facts,
+		buffer_data(request->buffer), &request->block, &asks, &request->why);
+	return asks;
 }
 
 /* Its header and payload, if any, are here. */
 static void start(struct session *session, struct request *request)
 {
-	if (request->status)
+	bool asks = true;
+
+	if (request->status == 0 && command_names_contexts(&request->command))
+		asks = take_contexts(session, request);
+	if (request->status || !asks)
 		answer(session, request, request->status);
 	else
 		submit(session, request);
@@ -178,6 +208,8 @@ static size_t data_wanted(const struct session *session, const struct command *c
 {
 	bool moves_data = command->type == NBD_CMD_READ || command->type == NBD_CMD_WRITE;
 
+	if (command->type == NBD_CMD_BLOCK_STATUS && session->dialect.allocation)
+		return STATUS_EXTENTS_MAX * sizeof(struct block_extent);
 	return moves_data && command->length <= session->export->disk->facts.data_max ? command->length : 0;
 }
 
@@ -197,6 +229,7 @@ static void take_buffer(struct session *session, struct request *request, size_t
 		request->status = -ENOMEM;
 		return;
 	}
+	request->held = wanted;
 	session->bytes += wanted;
 	session->turn_bytes += wanted;
 }
@@ -207,9 +240,11 @@ static int check(struct session *session, struct request *request)
 	const struct command *command = &request->command;
 	struct disk *disk = session->export->disk;
 
-	if (command->offset + command->length > disk->facts.size)
+	uint64_t size = disk->facts.size;
+
+	if (command->offset > size || command->length > size - command->offset)
 		disk_measure(disk);
-	return command_check(command, &disk->facts, session->structured, &request->block, &request->why);
+	return command_check(command, &disk->facts, session->dialect, &request->block, &request->why);
 }
 
 static bool begin(struct session *session, const struct command *command, size_t wanted)
@@ -227,24 +262,32 @@ static bool begin(struct session *session, const struct command *command, size_t
 	request->status = check(session, request);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
-	if (command_has_payload(command)) {
+	if (command->payload > 0) {
 		session->in.request = request;
-		session->in.rest = command->length;
+		session->in.rest = (uint32_t)command->payload;
 	} else {
 		start(session, request);
 	}
 	return true;
 }
 
+/* "A server SHOULD initiate hard disconnect if a client sets the NBD_CMD_FLAG_PAYLOAD_LEN flag and uses a length larger
+ * than [the] maximum payload length".  A compact write has no flag, and 4 GiB at most. */
+static bool is_payload_excessive(const struct session *session, const struct command *command)
+{
+	return session->dialect.headers == HEADERS_EXTENDED &&
+	       command->payload > session->export->disk->facts.data_max;
+}
+
 /* Returns whether the stream goes on behind the header. */
 static bool take_header(struct session *session)
 {
+	size_t wanted, header = command_header_size(session->dialect.headers);
 	struct command command;
-	size_t wanted;
 
-	if (session->in.end - session->in.start < sizeof(struct nbd_request_header))
+	if (session->in.end - session->in.start < header)
 		return false;
-	if (command_parse(session->in.bytes + session->in.start, &command)) {
+	if (command_parse(session->in.bytes + session->in.start, session->dialect.headers, &command)) {
 		session_kill(session, CLOSE_request_magic);
 		return false;
 	}
@@ -252,12 +295,16 @@ static bool take_header(struct session *session)
 		session_finish(session, CLOSE_disconnect);
 		return false;
 	}
+	if (is_payload_excessive(session, &command)) {
+		session_kill(session, CLOSE_payload_length);
+		return false;
+	}
 	wanted = data_wanted(session, &command);
 	if (!has_room(session, wanted)) {
 		session->in.stalled = true;
 		return false;
 	}
-	session->in.start += sizeof(struct nbd_request_header);
+	session->in.start += header;
 	return begin(session, &command, wanted);
 }
 
@@ -265,7 +312,7 @@ static uint8_t *payload_rest(const struct session *session)
 {
 	const struct request *request = session->in.request;
 
-	return buffer_data(request->buffer) + (request->command.length - session->in.rest);
+	return buffer_data(request->buffer) + (request->command.payload - session->in.rest);
 }
 
 /* Returns whether the payload is complete. */
@@ -520,7 +567,7 @@ static void send_replies(struct session *session)
 	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
 		return;
 	request_list_init(&done);
-	outbox_pack(&session->out.box, session->structured, &done);
+	outbox_pack(&session->out.box, session->dialect.headers, &done);
 	release_all(session, &done);
 	send_message(session);
 }
@@ -546,12 +593,18 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 
 static void die(struct session *session)
 {
+	struct request_list done;
+
 	session->state = SESSION_DYING;
 	close_report(session->reason, session->peer);
 	/* Ends what is in the ring; where nothing is, close(2) lets the last replies leave. */
 	if (session->in.armed || session->out.armed)
 		shutdown(session->fd, SHUT_RDWR);
-	release_all(session, &session->out.box.waiting);
+	request_list_init(&done);
+	outbox_drop(&session->out.box, &done);
+	if (!session->out.armed)
+		outbox_clear(&session->out.box, &done);
+	release_all(session, &done);
 	wake(session);
 }
 
@@ -684,7 +737,7 @@ static void on_arrival(struct mail *mail)
 	worker_gain(worker, session);
 }
 
-struct session *session_new(int fd, struct export *export, bool structured, const char *peer,
+struct session *session_new(int fd, struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length)
 {
 	struct session *session = calloc(1, sizeof(*session));
@@ -699,7 +752,7 @@ struct session *session_new(int fd, struct export *export, bool structured, cons
 	}
 	session->fd = fd;
 	session->export = export;
-	session->structured = structured;
+	session->dialect = dialect;
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
 	session->cancel.done = on_cancelled;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "server/close_reason.h"
+#include "server/dialect.h"
 #include "server/export.h"
 
 struct tls_stream;
@@ -24,7 +25,7 @@ struct session;
  * @early: what the client sent behind its handshake, up to RECEIVE_BYTES; copied.
  * @peer: address_text() of the client; copied.
  * Returns NULL without memory. */
-struct session *session_new(int fd, struct export *export, bool structured, const char *peer,
+struct session *session_new(int fd, struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length);
 
 /* session_secure() - before session_hand_over(): what follows @early goes through @stream, which is the session's from now

@@ -5,10 +5,12 @@ import os
 import subprocess
 import threading
 
+from nbd_dialects import meta_query
 from nbd_raw import *
 from rig import Rig, wait_until
 
 KIB = 1 << 10
+REP_META_CONTEXT = 4
 
 
 def names(server):
@@ -34,6 +36,31 @@ def open_files(server, folder):
         except FileNotFoundError:
             pass
     return sorted({os.path.basename(link) for link in links if link.startswith(folder + "/")})
+
+
+def select_status(connection, name):
+    """Asks for base:allocation of that export; the last reply's type."""
+    connection.send_option(OPT_SET_META_CONTEXT, meta_query(name, ("base:allocation",)))
+    reply = connection.option_reply()
+    return connection.option_reply().type if reply.type == REP_META_CONTEXT else reply.type
+
+
+def has_status(server, chosen, selected, between=lambda: None):
+    """Whether GO to @chosen knows block status, if that was asked for for @selected; @between the two."""
+    with Connection(server.address) as connection:
+        connection.greet()
+        connection.option(OPT_STRUCTURED_REPLY)
+        assert select_status(connection, selected) == REP_ACK
+        between()
+        assert connection.option(OPT_GO, info_request(chosen))[-1].type == REP_ACK
+        connection.structured = True
+        return connection.ask(CMD_BLOCK_STATUS, 0, 4096).error == 0
+
+
+def replace(path):
+    os.rename(path, path + ".old")
+    with open(path, "wb") as new:
+        new.truncate(32 * KIB)
 
 
 def qemu_writes(path):
@@ -81,13 +108,28 @@ with Rig() as rig:
         rig.same(f"no {name!r:.40}", [ERR_UNKNOWN] * 2, [ask(server, option, name) for option in (OPT_INFO, OPT_GO)])
 
     rig.ok("nothing is open any more", wait_until(lambda: not open_files(server, folder)))
+    with Connection(server.address) as connection:
+        connection.greet()
+        connection.option(OPT_STRUCTURED_REPLY)
+        answers = [connection.option(OPT_LIST), connection.option(OPT_INFO, info_request("a"))]
+        rig.same("LIST, INFO and metadata contexts answer", [REP_ACK] * 3,
+                 [answer[-1].type for answer in answers] + [select_status(connection, "a")])
+        rig.same("and before GO nothing is open", [], open_files(server, folder))
+        rig.same("a context of a file that does not exist", ERR_UNKNOWN, select_status(connection, "up"))
+    rig.ok("a context is for the file of that name", has_status(server, "named", "named") and has_status(server, "a", "a"))
+    rig.ok("for no other", not has_status(server, "a", "through"))
+    rig.ok("also for one that came meanwhile",
+           has_status(server, "a", "a", between=lambda: replace(folder + "/a")) and ask(server, OPT_INFO, "a") == 32 * KIB)
+    os.rename(folder + "/a.old", folder + "/a")
     with Connection(server.address) as one, Connection(server.address) as other:
         one.go("a")
         rig.same("the one that is used is open", ["a"], open_files(server, folder))
         rig.ok("and locked", not qemu_writes(folder + "/a"))
-        rig.same("by another name it is in use", ERR_UNKNOWN, ask(server, OPT_GO, "inside"))
-        rig.ok("the log tells by whom", wait_until(
-            lambda: f"export 'inside' cannot be opened: {folder}/inside: another export of this server" in server.log()))
+        rig.same("by another name it may be had, too", 64 * KIB, ask(server, OPT_GO, "inside"))
+        rig.ok("and the log warns", wait_until(
+            lambda: f"{folder}/inside: more than one export of this server writes it" in server.log()))
+        ask(server, OPT_GO, "inside")
+        rig.same("once", 1, server.log().count("more than one export"))
         rig.same("it may be looked at", 64 * KIB, ask(server, OPT_INFO, "inside"))
         other.go("a")
         one.ask(CMD_WRITE, 512, 4, data=b"data")
@@ -127,6 +169,18 @@ with Rig() as rig:
     rig.ok("the log stays short", lines < 20, lines)
     locker.kill()
     locker.wait()
+    closed = rig.server("--export-dir", folder + ",allow-address=192.0.2.0/24", "--export-dir", second + ",allow-address=unix")
+    rig.same("rules hold for all of a directory: LIST", ["z"], names(closed))
+    for name, answer in (("a", ERR_UNKNOWN), ("z", 128 * KIB)):
+        rig.same(f"INFO of and GO to {name}", [answer] * 2, [ask(closed, option, name) for option in (OPT_INFO, OPT_GO)])
+    with Connection(closed.address) as connection:
+        connection.greet()
+        connection.option(OPT_STRUCTURED_REPLY)
+        rig.same("contexts", (ERR_UNKNOWN, REP_ACK), (select_status(connection, "a"), select_status(connection, "z")))
+        connection.send_option(OPT_EXPORT_NAME, b"a")
+        rig.ok("and EXPORT_NAME", connection.closed())
+    rig.same("that server ends cleanly", 0, closed.stop())
+
     with Connection(server.address) as connection:
         connection.greet(FIXED_NEWSTYLE)
         connection.send_option(OPT_EXPORT_NAME, b"a")

@@ -17,7 +17,7 @@ ON_ANY = [
     ("a read of 4 GiB - 1", (CMD_READ, 0, 2**32 - 1), EINVAL),
     ("a read of nothing", (CMD_READ, 4096, 0), EINVAL),
     ("a cache request past the end", (CMD_CACHE, SIZE, 4096), EINVAL),
-    ("a command that was not offered", (CMD_BLOCK_STATUS, 0, 4096), EINVAL),
+    ("a block status without a metadata context", (CMD_BLOCK_STATUS, 0, 4096), EINVAL),
     ("an unknown command", (1234, 0, 4096), EINVAL),
     ("the largest numbers there are", (65535, 2**64 - 1, 2**32 - 1, 65535), EINVAL),
     ("a flag of BLOCK_STATUS", (CMD_READ, 0, 4096, FLAG_REQ_ONE), EINVAL),

@@ -1,6 +1,7 @@
 #!/bin/bash
-# A Linux guest works on a disk through vnbd-client and vnbd-server, once with the disk's write cache on, once switched
-# off from inside; then the storage side is compared with what the guest wrote.
+# A Linux guest works on a disk through vnbd-client and vnbd-server, once with the disk's write cache on and split rings,
+# once with the cache switched off from inside and packed rings; then the storage side is compared with what the guest
+# wrote.
 # If this fails, a virtual machine's files are not what it wrote, or its trims free no space.
 . "$(dirname "$0")/peers.sh"
 . "$tests/guest/host.sh"
@@ -28,20 +29,20 @@ check_storage()
 	ok "$1: trims freed space on the storage side" [ "$(allocated_mib "$tmp/disk")" -lt $((disk_mib / 2)) ]
 }
 
-# guest_with_cache writeback|writethrough
-guest_with_cache()
+# guest_with writeback|writethrough on|off: the cache, packed rings
+guest_with()
 {
 	rm -f "$tmp/disk"
 	fallocate -l ${disk_mib}M "$tmp/disk"
 	start_server --listen "unix:$tmp/nbd" --export "vm=$tmp/disk,cache=writeback"
 	start_client "$tmp/vhost" --num-queues=2 "nbd+unix:///vm?socket=$tmp/nbd"
 	ok "$1: the guest formats, writes, verifies, trims and checks" guest filesystems --timeout 150 \
-		--env QUEUES=2 --env CACHE="$1" --vhost-user "$tmp/vhost,num-queues=2"
+		--env QUEUES=2 --env CACHE="$1" --env PACKED="$2" --vhost-user "$tmp/vhost,num-queues=2,packed=$2"
 	ok "$1: the client ends cleanly" stop client
 	ok "$1: the server ends cleanly" stop server
 	check_storage "$1"
 }
 
 plan 20
-guest_with_cache writeback
-guest_with_cache writethrough
+guest_with writeback off
+guest_with writethrough on

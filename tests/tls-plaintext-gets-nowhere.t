@@ -68,11 +68,11 @@ make_server_certificates "$tmp/ca" "$tmp/server"
 make_certificates "$tmp/ca" "$tmp/client" client 'cn = "alice"' tls_www_client
 make_certificates "$tmp/other" "$tmp/stranger" client 'cn = "alice"' tls_www_client
 make_certificates "$tmp/ca" "$tmp/impostor" client 'cn = "alice"' tls_www_server
-truncate -s 64M "$tmp/open" "$tmp/secret" "$tmp/required"
+truncate -s 64M "$tmp/disk" "$tmp/disk2"
 tls=(--tls-certificates "$tmp/server" --tls-verify-peer)
 start_ready on '^vnbd-server: listening' "$build/vnbd-server" --verbose --listen "unix:$tmp/on" --tls on "${tls[@]}" \
-	--export "open=$tmp/open" --export "secret=$tmp/secret,tls"
-start_server --verbose --listen "unix:$tmp/require" "${tls[@]}" --export "secret=$tmp/required"
+	--export "open=$tmp/disk" --export "secret=$tmp/disk,tls"
+start_server --verbose --listen "unix:$tmp/require" "${tls[@]}" --export "secret=$tmp/disk2"
 
 python "before TLS, a server that requires it answers nothing else" <<'END'
 with Connection(server("require")) as c:

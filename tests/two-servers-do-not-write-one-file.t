@@ -46,7 +46,7 @@ killed_leaves_no_lock()
 	done
 }
 
-plan 16
+plan 17
 truncate -s 4M "$disk"
 uri="nbd+unix:///a?socket=$tmp/nbd"
 
@@ -74,8 +74,12 @@ stop server
 start_ready second 'listening on' "$build/vnbd-server" --listen "unix:$tmp/second" --export "r=$disk,readonly" \
 	--export "w=$disk" --export "r2=$disk,readonly"
 ok "one server reads what it writes" stop second
-ok "but does not write it twice" refused 'another export of this server writes it already' --export "a=$disk" \
+start_ready second 'listening on' "$build/vnbd-server" --listen "unix:$tmp/second" --export "a=$disk" \
 	--export "b=$disk,cache=none"
+ok "and may write it twice, with a warning" grep -q 'more than one export of this server writes it' "$tmp/second.log"
+ok "what it writes twice no other server writes" refused "in use: vnbd-server .pid ${pid_of[second]}. writes it" \
+	--export "a=$disk"
+stop second
 
 start qemu qemu-nbd -f raw -t -k "$tmp/qemu.sock" "$disk"
 wait_until $ready_s test -S "$tmp/qemu.sock"

@@ -12,6 +12,8 @@
 #include "virtio/blk_queue.h"
 
 #include <assert.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -47,6 +49,7 @@ struct blk_queue {
 	unsigned in_flight;
 	unsigned bad_requests;	      /* for the log */
 	int call, err;		      /* borrowed: see struct blk_queue_order */
+	bool call_blocks;	      /* where its counter is full */
 	struct blk_queue_order *stop; /* the order to answer when drained */
 
 	ev_io on_kick;
@@ -85,12 +88,27 @@ static void on_awake(struct ev_loop *ev, ev_idle *watcher, int revents)
 	(void)revents;
 }
 
-static void signal_fd(int fd)
+/* Whether a write may wait for room. To change that is the VMM's right, whose reads it would change, too. */
+static bool blocks(int fd)
+{
+	return fd >= 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+static bool has_room(int fd)
+{
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+
+	return poll(&room, 1, 0) == 1 && (room.revents & POLLOUT);
+}
+
+static void signal_fd(int fd, bool may_block)
 {
 	uint64_t one = 1;
 
 	/* A full counter or a pipe without a reader: the VMM has been told enough, or is gone. */
-	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+	if (fd < 0 || (may_block && !has_room(fd)))
+		return;
+	if (write(fd, &one, sizeof(one)) < 0)
 		log_debug("cannot signal descriptor %d: errno %d", fd, errno);
 }
 
@@ -196,34 +214,43 @@ static void request_begin(struct blk_request *request)
 
 static void queue_broken(struct blk_queue *queue)
 {
-	log_error("queue %u stops, its driver broke the ring: %s", queue->index, queue->ring.broken);
+	log_error("queue %u stops, its ring is broken: %s", queue->index, queue->ring.broken);
 	queue->look = false;
 	ev_io_stop(queue->thread.loop->ev, &queue->on_kick);
-	signal_fd(queue->err);
+	signal_fd(queue->err, blocks(queue->err));
+}
+
+/* With no request free, all that the ring has room for is in flight (Q1): the first that ends looks again. */
+static bool queue_may_take(const struct blk_queue *queue)
+{
+	return queue->look && queue->free && queue->enabled && !queue->unmapped &&
+	       queue->state == QUEUE_RUNNING;
+}
+
+/* Nothing more to take: look becomes false. */
+static void queue_take_one(struct blk_queue *queue)
+{
+	struct blk_request *request = queue->free;
+
+	switch (vring_take(&queue->ring, &request->chain)) {
+	case VRING_TAKEN:
+		queue->free = request->next_free;
+		request_begin(request);
+		break;
+	case VRING_EMPTY:
+		queue->look = vring_listen(&queue->ring);
+		break;
+	case VRING_BROKEN:
+		queue_broken(queue);
+		break;
+	}
 }
 
 static void queue_take(struct blk_queue *queue)
 {
 	vring_quiet(&queue->ring);
-	for (unsigned taken = 0; taken < TURN_CHAINS_MAX; taken++) {
-		struct blk_request *request = queue->free;
-
-		assert(request); /* Q1 */
-		switch (vring_take(&queue->ring, &request->chain)) {
-		case VRING_TAKEN:
-			queue->free = request->next_free;
-			request_begin(request);
-			break;
-		case VRING_EMPTY:
-			queue->look = vring_listen(&queue->ring);
-			if (!queue->look)
-				return;
-			break;
-		case VRING_BROKEN:
-			queue_broken(queue);
-			return;
-		}
-	}
+	for (unsigned taken = 0; taken < TURN_CHAINS_MAX && queue_may_take(queue); taken++)
+		queue_take_one(queue);
 }
 
 static void answer(struct blk_queue_order *order);
@@ -240,11 +267,6 @@ static void queue_stopped(struct blk_queue *queue)
 	answer(queue->stop);
 }
 
-static bool queue_may_take(const struct blk_queue *queue)
-{
-	return queue->look && queue->enabled && !queue->unmapped && queue->state == QUEUE_RUNNING;
-}
-
 static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 {
 	struct blk_queue *queue = watcher->data;
@@ -254,7 +276,7 @@ static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 	if (queue_may_take(queue))
 		queue_take(queue);
 	if (vring_publish(&queue->ring))
-		signal_fd(queue->call);
+		signal_fd(queue->call, queue->call_blocks);
 	/* After the turn's last request, so that nothing it staged is left behind. */
 	if (queue_may_take(queue))
 		queue_wake(queue);
@@ -319,11 +341,12 @@ static void use_fds(struct blk_queue *queue, const struct blk_queue_order *order
 	bool new_call = queue->call != order->call;
 
 	queue->call = order->call;
+	queue->call_blocks = blocks(queue->call);
 	queue->err = order->err;
 	watch_kick(queue, order->kick);
 	/* The driver may wait for what was published when nobody could be called. */
 	if (new_call)
-		signal_fd(queue->call);
+		signal_fd(queue->call, queue->call_blocks);
 }
 
 static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
@@ -353,9 +376,17 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	return true;
 }
 
+/* What our predecessor had in flight counts as ours: it is finished before the ring is given back. */
+static void take_all_again(struct blk_queue *queue)
+{
+	while (queue_may_take(queue) && vring_has_taken(&queue->ring))
+		queue_take_one(queue);
+}
+
 static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	assert(queue->state == QUEUE_RUNNING);
+	take_all_again(queue);
 	watch_kick(queue, -1);
 	order->base = vring_base(&queue->ring);
 	queue->stop = order;

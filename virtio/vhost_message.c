@@ -7,6 +7,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+union fds_room {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(sizeof(int) * VHOST_MESSAGE_FDS_MAX)];
+};
+
 /* Takes the descriptors that came along; those there is no room for are closed, by us or the kernel. */
 static int collect_fds(struct vhost_message *message, struct msghdr *header, const char **why)
 {
@@ -36,10 +41,7 @@ static int collect_fds(struct vhost_message *message, struct msghdr *header, con
 
 static int receive_some(struct vhost_receiver *receiver, void *to, size_t length, const char **why)
 {
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int) * VHOST_MESSAGE_FDS_MAX)];
-	} control;
+	union fds_room control;
 	struct iovec iov = { to, length };
 	struct msghdr header = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
@@ -112,6 +114,21 @@ int vhost_message_take_fd(struct vhost_message *message, unsigned index)
 	return fd;
 }
 
+static void attach_fds(struct msghdr *header, union fds_room *control, const struct vhost_message *message)
+{
+	size_t length = sizeof(int) * message->fd_count;
+	struct cmsghdr *c;
+
+	memset(control, 0, sizeof(*control));
+	header->msg_control = control;
+	header->msg_controllen = CMSG_SPACE(length);
+	c = CMSG_FIRSTHDR(header);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(length);
+	memcpy(CMSG_DATA(c), message->fds, length);
+}
+
 int vhost_reply(int socket, const struct vhost_message *message, size_t size)
 {
 	struct vhost_user_header header = {
@@ -121,8 +138,12 @@ int vhost_reply(int socket, const struct vhost_message *message, size_t size)
 	};
 	struct iovec iov[] = { { &header, sizeof(header) }, { (void *)&message->payload, size } };
 	struct msghdr out = { .msg_iov = iov, .msg_iovlen = 2 };
-	ssize_t sent = sendmsg(socket, &out, MSG_DONTWAIT | MSG_NOSIGNAL);
+	union fds_room control;
+	ssize_t sent;
 
+	if (message->fd_count)
+		attach_fds(&out, &control, message);
+	sent = sendmsg(socket, &out, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent < 0)
 		return -errno;
 	/* A Unix socket sends a small message whole or not at all, but for a full buffer. */

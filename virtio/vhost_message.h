@@ -35,6 +35,6 @@ void vhost_message_close(struct vhost_message *message);
 /* Takes descriptor @index, which is there: the caller's from now on. */
 int vhost_message_take_fd(struct vhost_message *message, unsigned index);
 
-/* vhost_reply() - answer @message with the @size first bytes of its payload.
+/* vhost_reply() - answer @message with the @size first bytes of its payload and the descriptors in it.
  * Returns 0, or -errno of send(2): -EAGAIN: the VMM does not read its replies. */
 int vhost_reply(int socket, const struct vhost_message *message, size_t size);

@@ -18,7 +18,7 @@
 
 #define PROTOCOL_FEATURES_OFFERED                                                                    \
 	(VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_REPLY_ACK | VHOST_USER_PROTOCOL_F_CONFIG | \
-		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
+		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD | VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
 
 static void close_fd(int *fd)
 {
@@ -83,9 +83,12 @@ static void give_order(struct vhost_ring *ring, enum blk_order_kind kind)
 			.desc = ring->addr.desc,
 			.avail = ring->addr.avail,
 			.used = ring->addr.used,
-			.base = (uint16_t)ring->base,
+			.base = ring->base,
 		},
 	};
+	if (session->inflight)
+		ring->order.setup.record = inflight_record(session->inflight, session->features,
+			(unsigned)(ring - session->rings), &ring->order.setup.record_bytes);
 	blk_queue_give_order(&ring->order);
 }
 
@@ -283,8 +286,8 @@ static int set_vring_num(struct vhost_session *session, struct vhost_message *me
 
 	if (!ring)
 		return -EINVAL;
-	*why = "a ring size that is no power of two up to 1024";
-	if (state->num == 0 || state->num > VRING_SIZE_MAX || (state->num & (state->num - 1)))
+	*why = "a ring size of more than 1024, or no power of two";
+	if (!vring_size_is_valid(session->features, state->num))
 		return -EINVAL;
 	*why = "a new size for a ring that is started";
 	if (ring->started && state->num != ring->size)
@@ -321,8 +324,8 @@ static int set_vring_base(struct vhost_session *session, struct vhost_message *m
 
 	if (!ring)
 		return -EINVAL;
-	*why = "a base beyond 16 bits";
-	if (state->num > UINT16_MAX)
+	*why = "a base beyond the 16 bits of a split ring's";
+	if (state->num > UINT16_MAX && !(session->features & VIRTIO_F_RING_PACKED))
 		return -EINVAL;
 	*why = "a new base for a ring that is started";
 	if (ring->started)
@@ -410,6 +413,22 @@ static int replace_fd(struct vhost_ring *ring, int *fd, int new)
 	return order_if_started(ring, BLK_ORDER_FDS);
 }
 
+/* A ring that our predecessor served may have nothing new for a kick, only what was in flight then. */
+static void kick_if_known(struct vhost_ring *ring)
+{
+	const struct vhost_session *session = ring->session;
+	const uint64_t one = 1;
+	uint64_t bytes;
+	const void *record;
+
+	if (ring->started || !session->inflight)
+		return;
+	record = inflight_record(
+		session->inflight, session->features, (unsigned)(ring - session->rings), &bytes);
+	if (bytes && vring_record_is_known(record) && write(ring->kick, &one, sizeof(one)) < 0)
+		log_debug("cannot kick a ring that was at work before: %s", strerror(errno));
+}
+
 static int set_vring_kick(struct vhost_session *session, struct vhost_message *message, const char **why)
 {
 	struct vhost_ring *ring;
@@ -424,6 +443,7 @@ static int set_vring_kick(struct vhost_session *session, struct vhost_message *m
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	ev_io_stop(session->main->ev, &ring->on_first_kick);
 	handled = replace_fd(ring, &ring->kick, fd);
+	kick_if_known(ring);
 	ring_watch(ring);
 	return handled;
 }
@@ -442,6 +462,68 @@ static int set_vring_err(struct vhost_session *session, struct vhost_message *me
 	int fd, error = ring_fd_of(session, message, &ring, &fd, why);
 
 	return error ? error : replace_fd(ring, &ring->err, fd);
+}
+
+/* The record of requests in flight */
+
+static struct inflight_area area_from(const struct vhost_user_inflight *inflight)
+{
+	return (struct inflight_area){
+		.size = inflight->mmap_size,
+		.offset = inflight->mmap_offset,
+		.num_queues = inflight->num_queues,
+		.queue_size = inflight->queue_size,
+	};
+}
+
+/* Not in use before the VMM has given it back, so that it surely has it. */
+static int get_inflight_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	struct vhost_user_inflight *inflight = &message->payload.inflight;
+	struct inflight_area area = area_from(inflight);
+	int fd;
+
+	*why = "more rings than there are";
+	if (area.num_queues > session->ring_count)
+		return -EINVAL;
+	*why = "no rings, rings of no valid size, or no memory for them";
+	fd = inflight_create(session->features, &area);
+	if (fd < 0)
+		return fd;
+	inflight->mmap_size = area.size;
+	inflight->mmap_offset = area.offset;
+	message->fds[0] = fd;
+	message->fd_count = 1;
+	return VHOST_DONE;
+}
+
+static bool any_ring_is_started(const struct vhost_session *session)
+{
+	for (unsigned i = 0; i < session->ring_count; i++) {
+		if (session->rings[i].started)
+			return true;
+	}
+	return false;
+}
+
+static int set_inflight_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	const struct inflight_area area = area_from(&message->payload.inflight);
+	struct inflight *inflight;
+	int error;
+
+	*why = "no descriptor for the record";
+	if (message->fd_count != 1)
+		return -EINVAL;
+	*why = "a new record below a ring that is started";
+	if (any_ring_is_started(session))
+		return -EBUSY;
+	error = inflight_map(&area, message->fds[0], &inflight, why);
+	if (error)
+		return error;
+	inflight_free(session->inflight);
+	session->inflight = inflight;
+	return VHOST_DONE;
 }
 
 /* Configuration space */
@@ -489,6 +571,7 @@ static int set_config(struct vhost_session *session, struct vhost_message *messa
 #define TABLE  offsetof(struct vhost_user_mem_table, regions), sizeof(struct vhost_user_mem_table)
 #define REGION sizeof(struct vhost_user_single_region)
 #define CONFIG VHOST_USER_CONFIG_HEADER_SIZE, sizeof(struct vhost_user_config)
+#define RECORD VHOST_USER_INFLIGHT_SIZE_MIN, sizeof(struct vhost_user_inflight)
 
 static const struct vhost_request_kind kinds[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", 0, 0, 0, true, get_features },
@@ -512,6 +595,8 @@ static const struct vhost_request_kind kinds[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", STATE, STATE, 0, false, set_vring_enable },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", CONFIG, 0, true, get_config },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, false, set_config },
+	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", RECORD, 0, true, get_inflight_fd },
+	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", RECORD, 1, false, set_inflight_fd },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", 0, 0, 0, true, get_max_mem_slots },
 	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", REGION, REGION, 1, false, add_mem_reg },
 	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", REGION, REGION, 1, false, rem_mem_reg },
@@ -558,6 +643,7 @@ void vhost_session_fini(struct vhost_session *session)
 		blk_queue_free(session->rings[i].queue);
 	}
 	free(session->rings);
+	inflight_free(session->inflight);
 	guest_memory_put(session->memory);
 }
 
@@ -574,6 +660,8 @@ bool vhost_session_end(struct vhost_session *session)
 		ring_clear(&session->rings[i]);
 	guest_memory_put(session->memory);
 	session->memory = NULL;
+	inflight_free(session->inflight);
+	session->inflight = NULL;
 	session->features = session->protocol_features = 0;
 	virtio_blk_reset(session->blk);
 	return true;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "virtio/blk_queue.h"
+#include "virtio/inflight.h"
 #include "virtio/vhost_message.h"
 
 struct vhost_ring {
@@ -28,6 +29,7 @@ struct vhost_session {
 	struct loop *main;		      /* borrowed */
 	uint64_t features, protocol_features; /* negotiated */
 	struct guest_memory *memory;	      /* counted; NULL: none told yet */
+	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
 	struct vhost_ring *rings;	      /* owned */
 	unsigned ring_count;
 	unsigned orders; /* given to queues and not answered yet */
@@ -56,7 +58,8 @@ struct vhost_request_kind {
 	const char *name;
 	uint32_t size_min, size_max; /* of the payload, bytes */
 	unsigned fds_max;
-	bool replies; /* with the payload as handle() leaves it, header.size bytes */
+	/* With the payload as handle() leaves it, header.size bytes, and its descriptors. */
+	bool replies;
 
 	/* Returns enum vhost_handled, or -errno: refused, with a constant in @why and nothing changed. */
 	int (*handle)(struct vhost_session *session, struct vhost_message *message, const char **why);

@@ -112,6 +112,8 @@ static bool wants_ack(const struct vhost_user *vu)
 
 static bool acknowledge(struct vhost_user *vu, int error)
 {
+	/* What came along and nobody took does not go back. */
+	vhost_message_close(&vu->receiver.message);
 	vu->receiver.message.payload.u64 = error ? 1 : 0;
 	return reply(vu, sizeof(uint64_t));
 }

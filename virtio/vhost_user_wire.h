@@ -17,6 +17,7 @@
 #define VHOST_USER_PROTOCOL_F_MQ		  (1ull << 0)
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK		  (1ull << 3)
 #define VHOST_USER_PROTOCOL_F_CONFIG		  (1ull << 9)
+#define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD	  (1ull << 12)
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
 
 enum vhost_user_request {
@@ -38,6 +39,8 @@ enum vhost_user_request {
 	VHOST_USER_SET_VRING_ENABLE = 18,
 	VHOST_USER_GET_CONFIG = 24,
 	VHOST_USER_SET_CONFIG = 25,
+	VHOST_USER_GET_INFLIGHT_FD = 31,
+	VHOST_USER_SET_INFLIGHT_FD = 32,
 	VHOST_USER_GET_MAX_MEM_SLOTS = 36,
 	VHOST_USER_ADD_MEM_REG = 37,
 	VHOST_USER_REM_MEM_REG = 38,
@@ -114,6 +117,17 @@ static_assert(sizeof(struct vhost_user_config) == 268, "virtio device config spa
 
 #define VHOST_USER_CONFIG_HEADER_SIZE 12u
 
+struct vhost_user_inflight {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+	uint16_t num_queues;
+	uint16_t queue_size;
+	uint32_t padding; /* not in the specification, but with some VMMs */
+} __attribute__((packed));
+static_assert(sizeof(struct vhost_user_inflight) == 24, "inflight description");
+
+#define VHOST_USER_INFLIGHT_SIZE_MIN 20u
+
 union vhost_user_payload {
 	uint64_t u64;
 	struct vhost_user_vring_state state;
@@ -121,4 +135,5 @@ union vhost_user_payload {
 	struct vhost_user_mem_table table;
 	struct vhost_user_single_region region;
 	struct vhost_user_config config;
+	struct vhost_user_inflight inflight;
 };

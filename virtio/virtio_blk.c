@@ -34,7 +34,8 @@ static uint64_t features_of(const struct virtio_blk *blk, unsigned num_queues)
 		bool offered;
 		uint64_t feature;
 	} table[] = {
-		{ true, VIRTIO_F_VERSION_1 | VIRTIO_F_RING_INDIRECT_DESC | VIRTIO_F_RING_EVENT_IDX },
+		{ true, VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED },
+		{ true, VIRTIO_F_RING_INDIRECT_DESC | VIRTIO_F_RING_EVENT_IDX },
 		{ true, VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_TOPOLOGY },
 		{ num_queues > 1, VIRTIO_BLK_F_MQ },
 		{ facts->readonly, VIRTIO_BLK_F_RO },

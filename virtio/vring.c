@@ -1,16 +1,23 @@
 /* virtio/vring.c -- what the layouts have in common: set-up, and a chain from descriptors to iovecs. */
-#include "virtio/vring.h"
+#include "virtio/vring_layout.h"
 
 #include <errno.h>
 #include <string.h>
 
+bool vring_size_is_valid(uint64_t features, uint32_t size)
+{
+	if (size == 0 || size > VRING_SIZE_MAX)
+		return false;
+	return (features & VIRTIO_F_RING_PACKED) || !(size & (size - 1));
+}
+
 int vring_init(struct vring *ring, const struct vring_setup *setup, const struct guest_memory *memory)
 {
 	memset(ring, 0, sizeof(*ring));
-	ring->layout = &vring_split_layout;
+	ring->layout = setup->features & VIRTIO_F_RING_PACKED ? &vring_packed_layout : &vring_split_layout;
 	ring->setup = *setup;
-	if (setup->size == 0 || setup->size > VRING_SIZE_MAX || (setup->size & (setup->size - 1))) {
-		ring->broken = "its size is no power of two up to 1024";
+	if (!vring_size_is_valid(setup->features, setup->size)) {
+		ring->broken = "its size is more than 1024, or no power of two";
 		return -EINVAL;
 	}
 	if (!ring->layout->map(ring, memory)) {
@@ -85,4 +92,35 @@ bool vring_chain_add(struct vring_chain *chain, const struct guest_memory *memor
 	if (chain->fault != VRING_CHAIN_SOUND && writable)
 		remember_last(chain, memory, last);
 	return true;
+}
+
+void *vring_part(
+	const struct guest_memory *memory, uint64_t user_address, uint64_t length, uintptr_t alignment)
+{
+	void *part = guest_memory_at_user(memory, user_address, length);
+
+	return (uintptr_t)part & (alignment - 1) ? NULL : part;
+}
+
+/* Spec: "Indirect Descriptors". */
+const char *vring_table_enter(
+	const struct vring *ring, uint64_t guest_address, uint32_t length, struct vring_table *table)
+{
+	uint64_t together = length;
+
+	if (!(ring->setup.features & VIRTIO_F_RING_INDIRECT_DESC))
+		return "it has an indirect descriptor, which was not negotiated";
+	if (table->indirect)
+		return "an indirect table has an indirect descriptor";
+	if (length == 0 || length % DESC_SIZE)
+		return "an indirect table's length is no multiple of 16";
+	table->indirect = true;
+	table->guest_address = guest_address;
+	table->count = length / DESC_SIZE;
+	table->desc = guest_memory_at(ring->memory, guest_address, &together);
+	if (!table->desc)
+		return "an indirect table is not in the guest's memory";
+	if (together < length)
+		table->desc = NULL;
+	return NULL;
 }

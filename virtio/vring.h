@@ -5,11 +5,12 @@
  * copied once, checked, and the copy is used. A driver that breaks the rules of the ring itself breaks it: nothing more
  * is taken; a bad buffer in a sound ring only spoils its own chain.
  *
- * Spec: virtio, "Virtqueues", "Split Virtqueues".
+ * Spec: virtio, "Virtqueues", "Split Virtqueues", "Packed Virtqueues".
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -24,8 +25,14 @@
 struct vring_setup {
 	uint64_t features; /* negotiated */
 	uint32_t size;
-	uint64_t desc, avail, used; /* user addresses */
-	uint16_t base;		    /* of the next chain to take */
+	uint64_t desc, avail, used; /* user addresses; of a packed ring: ring, driver's and device's events */
+	/* Where to go on. Split: the available index of the next chain to take. Packed: place and wrap counter of the
+	 * next descriptor to take, 15 + 1 bits, then those of the next one to use. */
+	uint32_t base;
+	/* Where chains in flight are written down, for who goes on here when we have died; NULL: nowhere. It has to stay
+	 * there until the ring is forgotten. What it says of an earlier life counts, and base does not then. */
+	void *record;
+	uint64_t record_bytes;
 };
 
 enum vring_chain_fault {
@@ -73,19 +80,63 @@ struct vring_split {
 	uint16_t used_published; /* what the driver knows */
 };
 
+/* What is taken under one id. */
+struct vring_packed_chain {
+	uint16_t count;	      /* descriptors; 0: nothing is taken */
+	uint16_t first, last; /* entries of the record, where there is one */
+};
+
+struct vring_packed {
+	struct vring_packed_desc *desc; /* these three are in guest memory */
+	const struct vring_packed_event *driver_event;
+	struct vring_packed_event *device_event;
+	uint16_t next_avail; /* the next to take */
+	uint16_t next_used;  /* where the next one given back goes */
+	bool avail_wrap, used_wrap;
+	uint16_t taken; /* descriptors from next_used to next_avail */
+	uint32_t given; /* descriptors given back since the driver was last asked about a call */
+	struct vring_packed_chain chain[VRING_SIZE_MAX]; /* by id */
+};
+
+/* The record of chains in flight: our own copy of what links its entries, which are as many as the ring's. */
+struct vring_record {
+	uint64_t counter; /* of the next chain */
+	uint64_t used;	  /* packed: as last written */
+	uint16_t head;	  /* packed: of the free entries; split: of the last batch given back */
+	uint16_t batch;	  /* split: given back, but not published */
+	uint16_t noted;	  /* packed: the last entry of the chain that is being read */
+	/* Chains of our predecessor, by head or id: to be taken again, in this order. */
+	unsigned again_count, again_next;
+	uint16_t again[VRING_SIZE_MAX];
+	uint16_t next[VRING_SIZE_MAX];
+};
+
 struct vring {
 	const struct vring_layout *layout;
 	struct vring_setup setup;	   /* constant */
 	const struct guest_memory *memory; /* borrowed: the snapshot in use, its user keeps it */
 	const char *broken;		   /* why; NULL: it is sound */
-	struct vring_split split;
+	struct vring_record record;
+	union {
+		struct vring_split split;
+		struct vring_packed packed;
+	};
 };
 
-extern const struct vring_layout vring_split_layout;
+extern const struct vring_layout vring_split_layout, vring_packed_layout;
+
+/* Up to VRING_SIZE_MAX; a split ring's is a power of two. */
+bool vring_size_is_valid(uint64_t features, uint32_t size);
+
+/* vring_record_size() - bytes of a record: what a ring of @size needs, and where that of the next ring begins. */
+size_t vring_record_size(uint64_t features, uint32_t size);
+
+/* Whether a record tells of an earlier life; of either layout. */
+bool vring_record_is_known(const void *record);
 
 /* vring_init() - @memory is borrowed until the ring is forgotten or mapped anew.
- * Returns 0, or -EINVAL with ring->broken set: a size that is no power of two up to VRING_SIZE_MAX, parts out of memory
- * or off their alignment, an index that cannot be. */
+ * Returns 0, or -EINVAL with ring->broken set: a size that is not valid, parts out of memory
+ * or off their alignment, an index or a record that cannot be. */
 int vring_init(struct vring *ring, const struct vring_setup *setup, const struct guest_memory *memory);
 
 /* vring_remap() - go on with another snapshot. Chains taken before stay valid as long as their snapshot does.
@@ -93,14 +144,20 @@ int vring_init(struct vring *ring, const struct vring_setup *setup, const struct
  * given back. */
 int vring_remap(struct vring *ring, const struct guest_memory *memory);
 
-/* vring_take() - the next available chain. VRING_BROKEN: see ring->broken; from then on for ever. */
+/* vring_has_taken() - whether chains that were taken before we came are to be taken again. */
+static inline bool vring_has_taken(const struct vring *ring)
+{
+	return ring->record.again_next < ring->record.again_count;
+}
+
+/* vring_take() - the next chain: those taken before we came in their order, then available ones. VRING_BROKEN: see ring->broken; from then on for ever. */
 static inline enum vring_taken vring_take(struct vring *ring, struct vring_chain *chain)
 {
 	return ring->broken ? VRING_BROKEN : ring->layout->take(ring, chain);
 }
 
 /* vring_give() - give chain @id back: @written bytes from the first writable one on hold what they should.
- * The driver sees it after vring_publish(). */
+ * The driver sees it after vring_publish(), that of a packed ring maybe before. */
 static inline void vring_give(struct vring *ring, uint16_t id, uint32_t written)
 {
 	ring->layout->give(ring, id, written);
@@ -130,9 +187,3 @@ static inline uint32_t vring_base(const struct vring *ring)
 {
 	return ring->layout->base(ring);
 }
-
-/* For layouts: an empty chain of that id; then its buffers in order. Returns false where the order is against the
- * rules: a readable buffer after a writable one. */
-void vring_chain_begin(struct vring_chain *chain, uint16_t id);
-bool vring_chain_add(struct vring_chain *chain, const struct guest_memory *memory, uint64_t guest_address,
-	uint64_t length, bool writable);

@@ -5,18 +5,11 @@
  *     exceeds the ring, so as many requests as the ring has entries are always enough.
  * S2  A chain's walk ends: it visits at most VRING_CHAIN_MAX descriptors, and one indirect table.
  */
-#include "virtio/vring.h"
+#include "virtio/vring_layout.h"
+#include "virtio/vring_record.h"
 
 #include <assert.h>
-#include <endian.h>
-#include <errno.h>
 #include <string.h>
-
-#include "virtio/virtio_blk_wire.h"
-
-#define DESC_NEXT     1u
-#define DESC_WRITE    2u
-#define DESC_INDIRECT 4u
 
 #define AVAIL_NO_INTERRUPT 1u
 #define USED_NO_NOTIFY	   1u
@@ -27,7 +20,7 @@ struct vring_split_desc {
 	uint16_t flags;
 	uint16_t next;
 };
-static_assert(sizeof(struct vring_split_desc) == 16, "virtq_desc");
+static_assert(sizeof(struct vring_split_desc) == DESC_SIZE, "virtq_desc");
 
 struct vring_split_avail {
 	uint16_t flags;
@@ -44,23 +37,6 @@ struct vring_split_used {
 	} ring[]; /* then avail_event */
 };
 
-/* The driver's barrier stands between its write and its read; here it is the order of sequentially consistent atomics
- * that keeps our write before our read. */
-static uint16_t load16(const uint16_t *shared)
-{
-	return le16toh(__atomic_load_n(shared, __ATOMIC_SEQ_CST));
-}
-
-static void store16(uint16_t *shared, uint16_t value)
-{
-	__atomic_store_n(shared, htole16(value), __ATOMIC_SEQ_CST);
-}
-
-static bool has_event_idx(const struct vring *ring)
-{
-	return ring->setup.features & VIRTIO_F_RING_EVENT_IDX;
-}
-
 static uint16_t slot_of(const struct vring *ring, uint16_t index)
 {
 	return index & (uint16_t)(ring->setup.size - 1);
@@ -76,27 +52,13 @@ static uint16_t *avail_event(const struct vring *ring)
 	return (uint16_t *)&ring->split.used->ring[ring->setup.size];
 }
 
-static enum vring_taken ring_break(struct vring *ring, const char *why)
-{
-	ring->broken = why;
-	return VRING_BROKEN;
-}
-
-static void *map_part(
-	const struct guest_memory *memory, uint64_t user_address, uint64_t length, uintptr_t alignment)
-{
-	void *part = guest_memory_at_user(memory, user_address, length);
-
-	return (uintptr_t)part & (alignment - 1) ? NULL : part;
-}
-
 static bool split_map(struct vring *ring, const struct guest_memory *memory)
 {
 	const struct vring_setup *setup = &ring->setup;
 	uint64_t size = setup->size;
-	void *desc = map_part(memory, setup->desc, 16 * size, 16);
-	void *avail = map_part(memory, setup->avail, 6 + 2 * size, 2);
-	void *used = map_part(memory, setup->used, 6 + 8 * size, 4);
+	void *desc = vring_part(memory, setup->desc, 16 * size, 16);
+	void *avail = vring_part(memory, setup->avail, 6 + 2 * size, 2);
+	void *used = vring_part(memory, setup->used, 6 + 8 * size, 4);
 
 	if (!desc || !avail || !used)
 		return false;
@@ -107,12 +69,34 @@ static bool split_map(struct vring *ring, const struct guest_memory *memory)
 	return true;
 }
 
+static bool begin_record(struct vring *ring)
+{
+	struct vring_split *split = &ring->split;
+	bool known;
+	const char *wrong = record_open(ring, &known);
+
+	if (!wrong && known)
+		wrong = record_split_recover(ring, split->used_given);
+	if (wrong) {
+		ring_break(ring, wrong);
+		return false;
+	}
+	if (known)
+		split->next_avail = (uint16_t)(split->used_given + ring->record.again_count);
+	else
+		record_split_init(ring, split->used_given);
+	return true;
+}
+
 static bool split_begin(struct vring *ring)
 {
 	struct vring_split *split = &ring->split;
 
-	split->next_avail = split->avail_seen = ring->setup.base;
+	split->next_avail = (uint16_t)ring->setup.base;
 	split->used_given = split->used_published = load16(&split->used->idx);
+	if (ring->setup.record && !begin_record(ring))
+		return false;
+	split->avail_seen = split->next_avail;
 	if ((uint16_t)(split->next_avail - split->used_given) > ring->setup.size) {
 		ring_break(ring, "its base is not within one size of its used index");
 		return false;
@@ -136,66 +120,37 @@ static bool see_avail(struct vring *ring)
 	return true;
 }
 
-/* A table of descriptors: the ring's, or an indirect one, which need not be in one piece of our memory. */
-struct desc_table {
-	const struct vring_split_desc *desc; /* NULL: in pieces */
-	uint32_t count;
-	bool indirect;
-	uint64_t guest_address; /* of an indirect one */
-};
-
-static int table_read(const struct vring *ring, const struct desc_table *table, uint32_t index,
+static int desc_read(const struct vring *ring, const struct vring_table *table, uint32_t index,
 	struct vring_split_desc *copy)
 {
-	if (table->desc)
-		memcpy(copy, &table->desc[index], sizeof(*copy));
-	else if (guest_memory_read(ring->memory, table->guest_address + 16ull * index, copy, sizeof(*copy)))
-		return -EFAULT;
-	/* From here on the copy, never the driver's memory again. */
-	__asm__ volatile("" : : : "memory");
+	int error = vring_table_read(ring, table, index, copy);
+
 	copy->addr = le64toh(copy->addr);
 	copy->len = le32toh(copy->len);
 	copy->flags = le16toh(copy->flags);
 	copy->next = le16toh(copy->next);
-	return 0;
+	return error;
 }
 
-/* Spec: "Indirect Descriptors". Returns what is wrong, or NULL. */
 static const char *table_enter(
-	const struct vring *ring, const struct vring_split_desc *desc, struct desc_table *table)
+	const struct vring *ring, const struct vring_split_desc *desc, struct vring_table *table)
 {
-	uint64_t together = desc->len;
-
-	if (!(ring->setup.features & VIRTIO_F_RING_INDIRECT_DESC))
-		return "it has an indirect descriptor, which was not negotiated";
-	if (table->indirect)
-		return "an indirect table has an indirect descriptor";
-	if (desc->flags & DESC_NEXT)
+	if (!table->indirect && (desc->flags & DESC_NEXT))
 		return "an indirect descriptor has a next one";
-	if (desc->len == 0 || desc->len % sizeof(*desc))
-		return "an indirect table's length is no multiple of 16";
-	table->indirect = true;
-	table->guest_address = desc->addr;
-	table->count = desc->len / (uint32_t)sizeof(*desc);
-	table->desc = guest_memory_at(ring->memory, desc->addr, &together);
-	if (!table->desc)
-		return "an indirect table is not in the guest's memory";
-	if (together < desc->len)
-		table->desc = NULL;
-	return NULL;
+	return vring_table_enter(ring, desc->addr, desc->len, table);
 }
 
 /* S2. Returns what is wrong with the ring, or NULL. */
 static const char *walk(struct vring *ring, struct vring_chain *chain, uint32_t head)
 {
-	struct desc_table table = { .desc = ring->split.desc, .count = ring->setup.size };
+	struct vring_table table = { .desc = ring->split.desc, .count = ring->setup.size };
 	struct vring_split_desc desc;
 	uint32_t index = head;
 
 	for (unsigned visited = 0; visited < VRING_CHAIN_MAX; visited++) {
 		if (index >= table.count)
 			return "a descriptor's index is out of its table";
-		if (table_read(ring, &table, index, &desc))
+		if (desc_read(ring, &table, index, &desc))
 			return "an indirect table is not in the guest's memory";
 		if (desc.flags & DESC_INDIRECT) {
 			const char *wrong = table_enter(ring, &desc, &table);
@@ -214,12 +169,22 @@ static const char *walk(struct vring *ring, struct vring_chain *chain, uint32_t 
 	return "a chain of descriptors is a loop";
 }
 
+static enum vring_taken take_head(struct vring *ring, struct vring_chain *chain, uint16_t head)
+{
+	const char *wrong;
+
+	vring_chain_begin(chain, head);
+	wrong = walk(ring, chain, head);
+	return wrong ? ring_break(ring, wrong) : VRING_TAKEN;
+}
+
 static enum vring_taken split_take(struct vring *ring, struct vring_chain *chain)
 {
 	struct vring_split *split = &ring->split;
-	const char *wrong;
 	uint16_t head;
 
+	if (vring_has_taken(ring))
+		return take_head(ring, chain, ring->record.again[ring->record.again_next++]);
 	if (split->next_avail == split->avail_seen) {
 		if (!see_avail(ring))
 			return VRING_BROKEN;
@@ -228,10 +193,10 @@ static enum vring_taken split_take(struct vring *ring, struct vring_chain *chain
 	}
 	head = le16toh(
 		__atomic_load_n(&split->avail->ring[slot_of(ring, split->next_avail)], __ATOMIC_RELAXED));
-	vring_chain_begin(chain, head);
-	wrong = walk(ring, chain, head);
-	if (wrong)
-		return ring_break(ring, wrong);
+	if (take_head(ring, chain, head) == VRING_BROKEN)
+		return VRING_BROKEN;
+	if (ring->setup.record)
+		record_split_take(ring, head);
 	split->next_avail++;
 	return VRING_TAKEN;
 }
@@ -243,6 +208,8 @@ static void split_give(struct vring *ring, uint16_t id, uint32_t written)
 
 	split->used->ring[slot].id = htole32(id);
 	split->used->ring[slot].len = htole32(written);
+	if (ring->setup.record)
+		record_split_give(ring, id);
 }
 
 /* Spec: "Used Buffer Notification Suppression". */
@@ -262,6 +229,8 @@ static bool split_publish(struct vring *ring)
 	if (split->used_given == before)
 		return false;
 	store16(&split->used->idx, split->used_given);
+	if (ring->setup.record)
+		record_split_publish(ring, split->used_given);
 	split->used_published = split->used_given;
 	return wants_call(ring, before, split->used_given);
 }

@@ -1,4 +1,5 @@
-/* The header of a request against a disk of any facts: what passes lies within the disk and asks for what it has. */
+/* The header of a request, and the payload of a block status, against a disk of any facts, in each form of requests: what
+ * passes lies within the disk and asks for what it has. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,17 +46,28 @@ static void check(const struct disk_facts *facts, const struct block_req *block)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct dialect dialect;
 	struct disk_facts facts;
 	struct command command;
 	struct block_req block;
 	const char *why;
+	bool asks = true;
+	int error;
 
-	if (size < 16 + sizeof(struct nbd_request_header))
+	if (size < 16 + sizeof(struct nbd_extended_request_header) + COMMAND_CONTEXTS_MAX)
 		return 0;
 	facts = facts_of(data);
+	dialect = (struct dialect){ .headers = data[2] % 3, .allocation = data[2] & 128 };
 	/* Whatever the magic number: a fuzzer that has to find it first finds little else. */
-	command_parse(data + 16, &command);
-	if (command_check(&command, &facts, data[2] & 1, &block, &why) == 0)
+	command_parse(data + 16, dialect.headers, &command);
+	error = command_check(&command, &facts, dialect, &block, &why);
+	if (error == 0 && command_names_contexts(&command)) {
+		if (command.payload > COMMAND_CONTEXTS_MAX)
+			abort();
+		error = command_check_contexts(&command, &facts,
+			data + 16 + sizeof(struct nbd_extended_request_header), &block, &asks, &why);
+	}
+	if (error == 0)
 		check(&facts, &block);
 	else if (!why)
 		abort();

@@ -117,6 +117,21 @@ static void set_u64(uint32_t request, uint64_t value, int fd)
 	send_message(request, VHOST_USER_VERSION, &value, sizeof(value), &fd, fd >= 0);
 }
 
+/* With what the last input left in it, or with what came along instead. */
+static void set_record(const uint8_t *data, size_t size)
+{
+	const struct vhost_user_inflight record = { .mmap_size = 4096,
+		.mmap_offset = DRIVER_REGION + 0x80000,
+		.num_queues = QUEUES,
+		.queue_size = RING };
+
+	if (size > 4096)
+		size = 4096;
+	if (data[0] & 1)
+		memcpy(driver.bytes + record.mmap_offset, data, size);
+	send_message(VHOST_USER_SET_INFLIGHT_FD, VHOST_USER_VERSION, &record, sizeof(record), &driver.fd, 1);
+}
+
 /* As a VMM does it that wants to work. */
 static void boot(uint64_t features)
 {
@@ -165,7 +180,7 @@ static void guest_acts(const uint8_t *bytes)
 /* One message from the input: request, shape, then a payload whose numbers are often what makes sense. */
 static size_t act(const uint8_t *data, size_t size)
 {
-	static const uint16_t sizes[] = { 0, 8, 40, 72, 13, 12, 264, 16 };
+	static const uint16_t sizes[] = { 0, 8, 40, 72, 13, 20, 264, 24 };
 	uint8_t payload[300] = { 0 };
 	uint8_t request, shape;
 	uint32_t length;
@@ -215,8 +230,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (connect(sock, (struct sockaddr *)&address, address_length))
 		abort();
+	if (data[0] & 8)
+		set_record(data, size);
 	if (data[0] & 1)
-		boot((data[0] & 2 ? VHOST_USER_F_PROTOCOL_FEATURES : 0) |
+		boot((data[0] & 16 ? VIRTIO_F_RING_PACKED : 0) |
+			(data[0] & 2 ? VHOST_USER_F_PROTOCOL_FEATURES : 0) |
 			(data[0] & 4 ? VIRTIO_F_RING_EVENT_IDX : 0) | VIRTIO_F_VERSION_1);
 	while (at < size)
 		at += act(data + at, size - at);

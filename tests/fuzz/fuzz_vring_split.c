@@ -1,8 +1,12 @@
 /* tests/fuzz/fuzz_vring_split.c -- a driver's descriptors, indices and headers, as it likes: taken, parsed, done. */
 #include "tests/unit/split_driver.h"
 #include "virtio/blk_request.h"
+#include "virtio/inflight_wire.h"
 
 enum { RING = 16, TABLE = 48 };
+
+/* Where a record may be: behind the buffers of the second region. */
+enum { AT_RECORD = DRIVER_REGION + 0x80000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -73,6 +77,23 @@ static void fill_descs(struct driver_desc *desc, unsigned count, struct input *i
 	}
 }
 
+/* As of an earlier life, more or less; small numbers are those that make sense. */
+static void fill_record(struct inflight_split *record, uint16_t used_idx, struct input *input)
+{
+	memset(record, 0, vring_record_size(0, RING));
+	record->version = (uint16_t)(next(input, 1) % 8 ? 1 : next(input, 1));
+	record->desc_num = (uint16_t)(next(input, 1) % 16 ? RING : next(input, 2));
+	record->last_batch_head = (uint16_t)(next(input, 1) % (RING + 2));
+	record->used_idx = (uint16_t)(used_idx - next(input, 1) % (RING + 3));
+	for (unsigned i = 0; i < RING; i++) {
+		uint32_t kind = next(input, 1);
+
+		record->desc[i].inflight = kind & 1;
+		record->desc[i].next = (uint16_t)((kind >> 1) % (RING + 2));
+		record->desc[i].counter = kind & 64 ? i : next(input, 4);
+	}
+}
+
 static void touch(const struct block_req *block)
 {
 	for (unsigned i = 0; i < block->iov_count; i++) {
@@ -111,7 +132,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	setup = driver_setup(&driver, (uint64_t)next(&input, 1) << 28, (uint16_t)next(&input, 2));
 	*driver_used_idx(&driver) = setup.base;
 	driver.avail[1] = (uint16_t)(setup.base + next(&input, 1) % (RING + 3));
-	turns = next(&input, 1) % 4;
+	turns = next(&input, 1);
+	if (turns & 4) {
+		setup.record = driver.bytes + AT_RECORD;
+		setup.record_bytes = vring_record_size(0, RING) - (turns & 8 ? 0 : 64);
+		fill_record(setup.record, setup.base, &input);
+	}
+	turns %= 4;
 	for (unsigned i = 0; i < RING; i++)
 		driver.avail[2 + i] = (uint16_t)next(&input, 1) % (RING + 1);
 	fill_descs(driver.desc, RING, &input);

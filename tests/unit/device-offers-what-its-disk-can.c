@@ -43,8 +43,9 @@ static struct virtio_blk device_of(struct disk_facts facts, unsigned queues, boo
 static void features_follow_the_facts(void **state)
 {
 	struct disk_facts facts = able;
-	const uint64_t always = VIRTIO_F_VERSION_1 | VIRTIO_F_RING_INDIRECT_DESC | VIRTIO_F_RING_EVENT_IDX |
-				VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_TOPOLOGY;
+	const uint64_t always = VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED | VIRTIO_F_RING_INDIRECT_DESC |
+				VIRTIO_F_RING_EVENT_IDX | VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE |
+				VIRTIO_BLK_F_TOPOLOGY;
 	const uint64_t cache = VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_CONFIG_WCE;
 
 	(void)state;

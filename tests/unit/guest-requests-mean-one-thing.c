@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "virtio/blk_request.h"
+#include "virtio/vring_layout.h"
 
 enum { BYTES = 1 << 20, DONE = -1, CAPACITY = 4 << 20 };
 

@@ -126,7 +126,8 @@ static void go_enters_transmission(void **state)
 	expect_last(NBD_OPT_GO, NBD_REP_ACK);
 	assert_int_equal(talk.stage, NEGOTIATION_TRANSMISSION);
 	assert_ptr_equal(talk.export, &second);
-	assert_true(talk.structured);
+	assert_int_equal(talk.dialect.headers, HEADERS_STRUCTURED);
+	assert_false(talk.dialect.allocation);
 	negotiation_fini(&talk);
 }
 
@@ -239,10 +240,220 @@ static void unknown_and_long_options(void **state)
 	expect(NBD_OPT_STARTTLS, NBD_REP_ERR(NBD_REP_ERR_POLICY), NULL);
 	expect(0xffffffff, NBD_REP_ERR(NBD_REP_ERR_UNSUP), NULL);
 	expect(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR(NBD_REP_ERR_INVALID), NULL);
-	assert_false(talk.structured);
+	assert_int_equal(talk.headers, HEADERS_SIMPLE);
 	expect(77, NBD_REP_ERR(NBD_REP_ERR_TOO_BIG), NULL);
 	expect_last(NBD_OPT_ABORT, NBD_REP_ACK);
 	expect_over(CLOSE_handshake_abort);
+}
+
+/* Export "vm", and queries. */
+#define VM "\0\0\0\2vm"
+#define ALLOCATION   \
+	"\0\0\0\x0f" \
+	"base:allocation"
+#define BASE       \
+	"\0\0\0\5" \
+	"base:"
+#define OTHER        \
+	"\0\0\0\x0b" \
+	"qemu:bitmap"
+#define BYTES(s) s, sizeof(s) - 1
+
+static const struct {
+	const char *data;
+	uint32_t length;
+	int listed, set; /* contexts; or -1: NBD_REP_ERR_INVALID, -2: NBD_REP_ERR_UNKNOWN */
+} queries[] = {
+	{ BYTES(VM "\0\0\0\0"), 1, 0 },
+	{ BYTES(VM "\0\0\0\1" ALLOCATION), 1, 1 },
+	{ BYTES(VM "\0\0\0\1" BASE), 1, 0 },
+	{ BYTES(VM "\0\0\0\1" OTHER), 0, 0 },
+	{ BYTES(VM "\0\0\0\4" OTHER ALLOCATION BASE ALLOCATION), 1, 1 },
+	{ BYTES(VM "\0\0\0\2"
+		   "\0\0\0\7"
+		   "base:al"
+		   "\0\0\0\4"
+		   "base"),
+		0, 0 },
+	{ BYTES(VM "\0\0\0\1"
+		   "\0\0\0\x10"
+		   "base:allocationX"),
+		0, 0 },
+	{ BYTES(VM "\0\0\0\1"
+		   "\0\0\0\0"),
+		0, 0 },
+	{ BYTES("\0\0\0\0"
+		"\0\0\0\1" ALLOCATION),
+		1, 1 },
+	{ BYTES("\0\0\0\1"
+		"v"
+		"\0\0\0\1" ALLOCATION),
+		-2, -2 },
+	{ BYTES(""), -1, -1 },
+	{ BYTES(VM), -1, -1 },
+	{ BYTES(VM "\0\0\0"), -1, -1 },
+	{ BYTES(VM "\0\0\0\2" ALLOCATION), -1, -1 },
+	{ BYTES(VM "\xff\xff\xff\xff" ALLOCATION), -1, -1 },
+	{ BYTES(VM "\0\0\0\1"
+		   "\0\0\0\x10"
+		   "base:allocation"),
+		-1, -1 },
+	{ BYTES(VM "\0\0\0\1"
+		   "\xff\xff\xff\xff"
+		   "base:allocation"),
+		-1, -1 },
+	{ BYTES(VM "\0\0\0\1" ALLOCATION "x"), -1, -1 },
+	{ BYTES("\xff\xff\xff\xff"
+		"vm"
+		"\0\0\0\1" ALLOCATION),
+		-1, -1 },
+};
+
+static void expect_contexts(uint32_t option, int contexts)
+{
+	const uint8_t *reply;
+
+	if (contexts < 0) {
+		expect_last(option, NBD_REP_ERR(contexts == -1 ? NBD_REP_ERR_INVALID : NBD_REP_ERR_UNKNOWN));
+		return;
+	}
+	if (contexts > 0) {
+		assert_int_equal(expect(option, NBD_REP_META_CONTEXT, &reply), 19);
+		assert_memory_equal(reply,
+			option == NBD_OPT_SET_META_CONTEXT ? "\0\0\0\1"
+							     "base:allocation"
+							   : "\0\0\0\0"
+							     "base:allocation",
+			19);
+	}
+	expect_last(option, NBD_REP_ACK);
+}
+
+static void meet_chunked(uint32_t option)
+{
+	meet(3);
+	put_option(option, NULL, 0);
+	feed();
+	expect_last(option, NBD_REP_ACK);
+}
+
+static void meta_contexts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(queries) / sizeof(*queries); i++) {
+		meet_chunked(i % 2 ? NBD_OPT_STRUCTURED_REPLY : NBD_OPT_EXTENDED_HEADERS);
+		put_option(NBD_OPT_LIST_META_CONTEXT, queries[i].data, queries[i].length);
+		feed();
+		expect_contexts(NBD_OPT_LIST_META_CONTEXT, queries[i].listed);
+		assert_null(talk.status_of);
+		put_option(NBD_OPT_SET_META_CONTEXT, queries[i].data, queries[i].length);
+		feed();
+		expect_contexts(NBD_OPT_SET_META_CONTEXT, queries[i].set);
+		assert_true((talk.status_of != NULL) == (queries[i].set > 0));
+		negotiation_fini(&talk);
+	}
+}
+
+static void set_vm(void)
+{
+	static const char data[] = VM "\0\0\0\1" ALLOCATION;
+
+	put_option(NBD_OPT_SET_META_CONTEXT, data, sizeof(data) - 1);
+	feed();
+	expect(NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, NULL);
+	expect_last(NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK);
+	assert_non_null(talk.status_of);
+}
+
+static void a_selection_ends(void **state)
+{
+	static const uint8_t zeroes[OPTION_DATA_MAX + 1];
+
+	(void)state;
+	/* Without chunks there is no status. */
+	meet(3);
+	put_option(NBD_OPT_LIST_META_CONTEXT, VM "\0\0\0\0", 10);
+	put_option(NBD_OPT_SET_META_CONTEXT, VM "\0\0\0\0", 10);
+	feed();
+	expect(NBD_OPT_LIST_META_CONTEXT, NBD_REP_ERR(NBD_REP_ERR_INVALID), NULL);
+	expect_last(NBD_OPT_SET_META_CONTEXT, NBD_REP_ERR(NBD_REP_ERR_INVALID));
+	negotiation_fini(&talk);
+	/* Any further try replaces it, a failed one too. */
+	for (size_t i = 0; i < sizeof(queries) / sizeof(*queries); i++) {
+		meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+		set_vm();
+		put_option(NBD_OPT_SET_META_CONTEXT, queries[i].data, queries[i].length);
+		feed();
+		expect_contexts(NBD_OPT_SET_META_CONTEXT, queries[i].set);
+		assert_true((talk.status_of != NULL) == (queries[i].set > 0));
+		negotiation_fini(&talk);
+	}
+	meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+	set_vm();
+	put_option(NBD_OPT_SET_META_CONTEXT, zeroes, sizeof(zeroes));
+	feed();
+	expect_last(NBD_OPT_SET_META_CONTEXT, NBD_REP_ERR(NBD_REP_ERR_TOO_BIG));
+	assert_null(talk.status_of);
+	negotiation_fini(&talk);
+}
+
+/* @name: the export that transmission is entered with; @flags: what it is said to have. */
+static void go_with(const char *name, uint16_t flags, bool allocation)
+{
+	uint8_t data[16] = { 0, 0, 0, (uint8_t)strlen(name) };
+	const uint8_t *reply;
+
+	memcpy(data + 4, name, strlen(name));
+	put_option(NBD_OPT_GO, data, (uint32_t)(6 + strlen(name)));
+	feed();
+	assert_int_equal(expect(NBD_OPT_GO, NBD_REP_INFO, &reply), 12);
+	assert_int_equal(nbd_get16(reply + 10), flags);
+	expect_last(NBD_OPT_GO, NBD_REP_ACK);
+	assert_int_equal(talk.dialect.allocation, allocation);
+	negotiation_fini(&talk);
+}
+
+static void a_selection_is_for_its_export(void **state)
+{
+	(void)state;
+	meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+	set_vm();
+	go_with("vm", 0x0185, true);
+	meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+	set_vm();
+	go_with("", 0x0185, false);
+	/* NBD_FLAG_BLOCK_STATUS_PAYLOAD needs both. */
+	meet_chunked(NBD_OPT_EXTENDED_HEADERS);
+	set_vm();
+	go_with("vm", 0x1185, true);
+	meet_chunked(NBD_OPT_EXTENDED_HEADERS);
+	set_vm();
+	go_with("", 0x0185, false);
+	meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+	set_vm();
+	put_option(NBD_OPT_EXPORT_NAME, "vm", 2);
+	feed();
+	assert_true(talk.dialect.allocation);
+	negotiation_fini(&talk);
+}
+
+static void extended_headers_take_precedence(void **state)
+{
+	(void)state;
+	meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+	put_option(NBD_OPT_EXTENDED_HEADERS, "x", 1);
+	put_option(NBD_OPT_EXTENDED_HEADERS, NULL, 0);
+	put_option(NBD_OPT_EXTENDED_HEADERS, NULL, 0);
+	put_option(NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	feed();
+	expect(NBD_OPT_EXTENDED_HEADERS, NBD_REP_ERR(NBD_REP_ERR_INVALID), NULL);
+	expect(NBD_OPT_EXTENDED_HEADERS, NBD_REP_ACK, NULL);
+	expect(NBD_OPT_EXTENDED_HEADERS, NBD_REP_ACK, NULL);
+	expect_last(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR(NBD_REP_ERR_EXT_HEADER_REQD));
+	assert_int_equal(talk.headers, HEADERS_EXTENDED);
+	put_option(NBD_OPT_EXPORT_NAME, "vm", 2);
+	feed();
+	expect_over(CLOSE_export_name);
 }
 
 static void put_header(uint64_t magic, uint32_t option, uint32_t length)
@@ -286,6 +497,10 @@ int main(void)
 		cmocka_unit_test(malformed_infos),
 		cmocka_unit_test(unknown_and_long_options),
 		cmocka_unit_test(attacks_end_it),
+		cmocka_unit_test(meta_contexts),
+		cmocka_unit_test(a_selection_ends),
+		cmocka_unit_test(a_selection_is_for_its_export),
+		cmocka_unit_test(extended_headers_take_precedence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,12 +73,13 @@ static void check_stream(const uint8_t *stream, const uint8_t *end)
 {
 	for (unsigned i = 0; i < REPLIES; i++) {
 		uint8_t head[REPLY_HEAD_MAX];
-		size_t length = request_reply(&requests[i], false, head);
+		struct reply_piece piece;
 
-		assert_true(stream + length <= end);
-		assert_memory_equal(stream, head, length);
-		stream += length;
-		for (size_t n = request_reply_data(&requests[i]); n > 0; n--)
+		reply_next(&requests[i], HEADERS_SIMPLE, 0, head, &piece);
+		assert_true(stream + piece.head <= end);
+		assert_memory_equal(stream, head, piece.head);
+		stream += piece.head;
+		for (size_t n = piece.length; n > 0; n--)
 			assert_int_equal(*stream++, i & 0xff);
 	}
 	assert_ptr_equal(stream, end);
@@ -97,7 +98,7 @@ static void short_sends(void **state)
 		size_t taken;
 
 		request_list_init(&done);
-		outbox_pack(&box, false, &done);
+		outbox_pack(&box, HEADERS_SIMPLE, &done);
 		assert_true(box.message.msg_iovlen <= SEND_IOVECS);
 		do {
 			taken = take(end, pieces[piece++ % 8]);
@@ -118,7 +119,7 @@ static void data_is_kept_until_it_has_left(void **state)
 	(void)state;
 	fill(9);
 	request_list_init(&done);
-	outbox_pack(&box, true, &done);
+	outbox_pack(&box, HEADERS_STRUCTURED, &done);
 	assert_int_equal(count(&done), 3);
 	assert_true(outbox_advance(&box, 100));
 	assert_int_equal(count(&box.packed), 6);
@@ -129,11 +130,86 @@ static void data_is_kept_until_it_has_left(void **state)
 	buffer_pool_fini(&pool);
 }
 
+enum { GRAINS = 1000 };
+
+/* More chunks than a message takes: every second grain is a hole. And a write behind it. */
+static void fill_holes(void)
+{
+	uint64_t length = (uint64_t)GRAINS * REPLY_HOLE_GRAIN;
+
+	buffer_pool_init(&pool, 64 << 20);
+	outbox_init(&box);
+	for (unsigned i = 0; i < 2; i++) {
+		requests[i] = (struct request){ .magic = REQUEST_MAGIC, .stage = REQUEST_REPLYING };
+		requests[i].command.cookie = i;
+		requests[i].command.type = i == 0 ? NBD_CMD_READ : NBD_CMD_WRITE;
+		requests[i].command.length = length;
+	}
+	requests[0].buffer = buffer_get(&pool, length);
+	for (unsigned i = 0; i < GRAINS; i++)
+		memset(buffer_data(requests[0].buffer) + (size_t)i * REPLY_HOLE_GRAIN, i % 2,
+			REPLY_HOLE_GRAIN);
+	outbox_add(&box, &requests[0]);
+	outbox_add(&box, &requests[1]);
+}
+
+static void many_holes_take_many_messages(void **state)
+{
+	uint8_t *stream = malloc((size_t)GRAINS * REPLY_HOLE_GRAIN), *at = stream, *end = stream;
+	struct request_list done;
+	unsigned messages = 0;
+
+	(void)state;
+	fill_holes();
+	request_list_init(&done);
+	for (; outbox_is_waiting(&box); messages++) {
+		assert_int_equal(count(&done), 0);
+		outbox_pack(&box, HEADERS_STRUCTURED, &done);
+		assert_true(box.message.msg_iovlen <= SEND_IOVECS);
+		end += take(end, SIZE_MAX);
+		assert_false(outbox_advance(&box, SIZE_MAX));
+		outbox_clear(&box, &done);
+	}
+	assert_true(messages > 2);
+	assert_int_equal(count(&done), 2);
+	for (unsigned i = 0; i < GRAINS; i++) {
+		assert_int_equal(nbd_get16(at + 4), i == GRAINS - 1 ? NBD_REPLY_FLAG_DONE : 0);
+		assert_int_equal(
+			nbd_get16(at + 6), i % 2 ? NBD_REPLY_TYPE_OFFSET_DATA : NBD_REPLY_TYPE_OFFSET_HOLE);
+		assert_int_equal(nbd_get64(at + 20), (uint64_t)i * REPLY_HOLE_GRAIN);
+		at += 20 + nbd_get32(at + 16);
+	}
+	assert_int_equal(end - at, sizeof(struct nbd_simple_reply));
+	put_all(&done);
+	buffer_pool_fini(&pool);
+	free(stream);
+}
+
+static void a_reply_begun_stays_with_its_message(void **state)
+{
+	struct request_list done;
+
+	(void)state;
+	fill_holes();
+	request_list_init(&done);
+	outbox_pack(&box, HEADERS_STRUCTURED, &done);
+	outbox_drop(&box, &done);
+	assert_int_equal(count(&done), 1);
+	assert_ptr_equal(done.first, &requests[1]);
+	outbox_clear(&box, &done);
+	assert_int_equal(count(&done), 2);
+	assert_false(outbox_is_waiting(&box));
+	put_all(&done);
+	buffer_pool_fini(&pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(short_sends),
 		cmocka_unit_test(data_is_kept_until_it_has_left),
+		cmocka_unit_test(many_holes_take_many_messages),
+		cmocka_unit_test(a_reply_begun_stays_with_its_message),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -472,7 +472,7 @@ static void a_setup_that_cannot_be_is_refused(void **state)
 		setup.desc += (uint64_t)cases[i].desc;
 		setup.avail += (uint64_t)cases[i].avail;
 		setup.used += (uint64_t)cases[i].used;
-		setup.base += (uint16_t)cases[i].base;
+		setup.base = (uint16_t)(setup.base + cases[i].base);
 		assert_int_equal(vring_init(&w.ring, &setup, w.memory), -EINVAL);
 		assert_non_null(w.ring.broken);
 		assert_int_equal(vring_take(&w.ring, &w.chain), VRING_BROKEN);

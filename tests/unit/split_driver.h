@@ -36,11 +36,9 @@ struct driver {
 	uint8_t *used;
 };
 
-static inline void driver_init(struct driver *driver, uint16_t size)
+/* The memory is that of driver->fd. */
+static inline void driver_map(struct driver *driver, uint16_t size)
 {
-	driver->fd = memfd_create("guest", MFD_CLOEXEC);
-	if (driver->fd < 0 || ftruncate(driver->fd, 2 * DRIVER_REGION))
-		abort();
 	driver->bytes = mmap(NULL, 2 * DRIVER_REGION, PROT_READ | PROT_WRITE, MAP_SHARED, driver->fd, 0);
 	if (driver->bytes == MAP_FAILED)
 		abort();
@@ -48,6 +46,21 @@ static inline void driver_init(struct driver *driver, uint16_t size)
 	driver->desc = (void *)(driver->bytes + AT_DESC);
 	driver->avail = (void *)(driver->bytes + AT_AVAIL);
 	driver->used = driver->bytes + AT_USED;
+}
+
+static inline void driver_init(struct driver *driver, uint16_t size)
+{
+	driver->fd = memfd_create("guest", MFD_CLOEXEC);
+	if (driver->fd < 0 || ftruncate(driver->fd, 2 * DRIVER_REGION))
+		abort();
+	driver_map(driver, size);
+}
+
+/* The same driver once more. */
+static inline void driver_share(struct driver *driver, const struct driver *other)
+{
+	driver->fd = dup(other->fd);
+	driver_map(driver, other->size);
 }
 
 static inline void driver_fini(struct driver *driver)
@@ -75,7 +88,7 @@ static inline struct guest_memory *driver_memory(const struct driver *driver)
 	return memory;
 }
 
-static inline struct vring_setup driver_setup(const struct driver *driver, uint64_t features, uint16_t base)
+static inline struct vring_setup driver_setup(const struct driver *driver, uint64_t features, uint32_t base)
 {
 	return (struct vring_setup){
 		.features = features,

@@ -155,7 +155,11 @@ static void nothing_from_before_counts(void **state)
 	(void)state;
 	meet(TLS_ON, 3);
 	assert_int_equal(ASK(NBD_OPT_STRUCTURED_REPLY, ""), NBD_REP_ACK);
-	assert_true(talk.structured);
+	assert_int_equal(talk.headers, HEADERS_STRUCTURED);
+	assert_int_equal(ASK(NBD_OPT_SET_META_CONTEXT, "\0\0\0\1o\0\0\0\1\0\0\0\x0f"
+						       "base:allocation"),
+		NBD_REP_ACK);
+	assert_string_equal(talk.status_of, "o");
 	assert_int_equal(ASK(NBD_OPT_STARTTLS, ""), NBD_REP_ACK);
 	assert_int_equal(talk.stage, NEGOTIATION_STARTTLS);
 	/* Whatever is there is not for us. */
@@ -163,7 +167,8 @@ static void nothing_from_before_counts(void **state)
 	who.tls = true;
 	negotiation_secured(&talk);
 	assert_int_equal(talk.stage, NEGOTIATION_OPTION);
-	assert_false(talk.structured);
+	assert_int_equal(talk.headers, HEADERS_SIMPLE);
+	assert_null(talk.status_of);
 	assert_int_equal(ASK(NBD_OPT_GO, INFO_OF("s")), NBD_REP_ACK);
 	assert_ptr_equal(talk.export, &secret);
 	negotiation_fini(&talk);

@@ -247,6 +247,41 @@ static void a_new_call_descriptor_is_signalled_once(void **state)
 	vmm_end(&vmm);
 }
 
+/* eventfds of VMMs that read them without polling: full, a write to one waits until somebody reads. */
+static void full_descriptors_block_nobody(void **state)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	int call = eventfd(0, EFD_CLOEXEC), err = eventfd(0, EFD_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(write(call, &full, sizeof(full)), sizeof(full));
+	assert_int_equal(write(err, &full, sizeof(full)), sizeof(full));
+	vmm_begin(&vmm);
+	vmm_boot(&vmm);
+	assert_int_equal(vmm_set_fd(&vmm, VHOST_USER_SET_VRING_CALL, 0, call), 0);
+	assert_int_equal(vmm_set_fd(&vmm, VHOST_USER_SET_VRING_ERR, 0, err), 0);
+	/* A test that fails here is ended by this. */
+	alarm(20);
+	guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 1);
+	assert_int_equal(signals(call), full);
+	*driver_used_event(&vmm.driver[0]) = 1;
+	guest_ask(&vmm, 0, 1, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	assert_int_equal(signals(call), 1);
+	driver_offer(&vmm.driver[0], VMM_RING);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	assert_int_equal(signals(err), full);
+	alarm(0);
+	vmm_end(&vmm);
+	close(call);
+	close(err);
+}
+
 static void a_new_kick_descriptor_misses_no_request(void **state)
 {
 	int other = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -338,6 +373,7 @@ int main(void)
 		cmocka_unit_test(the_next_vmm_waits_for_the_last_ones_writes),
 		cmocka_unit_test(memory_may_change_below_requests_in_flight),
 		cmocka_unit_test(a_new_call_descriptor_is_signalled_once),
+		cmocka_unit_test(full_descriptors_block_nobody),
 		cmocka_unit_test(a_new_kick_descriptor_misses_no_request),
 		cmocka_unit_test(a_broken_ring_stops_alone),
 		cmocka_unit_test(the_end_waits_for_what_is_in_flight),

@@ -22,7 +22,7 @@
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_user_wire.h"
 
-enum { VMM_QUEUES = 2, VMM_RING = 16, HELD_MAX = 64, DISK_BYTES = 1 << 20 };
+enum { VMM_QUEUES = 2, VMM_RING = 256, HELD_MAX = 64, DISK_BYTES = 1 << 20 };
 
 /* A disk of memory that keeps what it is asked for while it holds. */
 struct test_disk {

@@ -162,6 +162,44 @@ static void a_file_without_zero_range(void **state)
 	unlink(path);
 }
 
+/* What the disk does without writing has no limit; what would write for minutes is refused as a whole. */
+static void long_requests(void **state)
+{
+	const uint64_t size = 1ull << 40;
+	char path[256];
+	struct disk *disk;
+
+	(void)state;
+	setenv("TMPDIR", "/dev/shm", 1);
+	temporary_file(path, sizeof(path), size);
+	disk = open_cache(path, "writeback");
+	fill(disk);
+	assert_int_equal(ask_range(disk, &ring, BLOCK_ZERO, BLOCK_NO_HOLE, 0, size), -EOVERFLOW);
+	compare(disk, 0, SIZE);
+	assert_int_equal(ask_range(disk, &ring, BLOCK_CACHE, 0, 0, size), 0);
+	assert_int_equal(ask_range(disk, &ring, BLOCK_ZERO, BLOCK_FUA, 1, size - 1), 0);
+	memset(model + 1, 0, SIZE - 1);
+	compare(disk, 0, SIZE);
+	fill(disk);
+	assert_int_equal(ask_range(disk, &ring, BLOCK_TRIM, 0, 4096, size - 4096), 0);
+	compare(disk, 0, 4096);
+	disk_free(disk);
+	unlink(path);
+}
+
+static void a_long_zero_on_a_device(void **state)
+{
+	struct disk *disk;
+
+	(void)state;
+	disk = open_cache(loop_disk_make("tmpfs", "mode=0700", "5G", ""), "writeback");
+	fill(disk);
+	assert_int_equal(ask_range(disk, &ring, BLOCK_ZERO, 0, 0, 5ull << 30), -EOVERFLOW);
+	compare(disk, 0, SIZE);
+	disk_free(disk);
+	loop_disk_remove();
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -188,6 +226,8 @@ int main(void)
 		cmocka_unit_test(a_device_of_large_sectors),
 		cmocka_unit_test(a_device_without_holes),
 		cmocka_unit_test(a_fast_zero_on_such_a_device),
+		cmocka_unit_test(long_requests),
+		cmocka_unit_test(a_long_zero_on_a_device),
 	};
 
 	alarm(120); /* a lost completion hangs */
