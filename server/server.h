@@ -23,7 +23,7 @@ struct server {
 	struct worker *workers; /* owned */
 	unsigned worker_count, workers_running;
 	ev_signal on_signal[2], on_hangup;
-	ev_timer on_drain_deadline;
+	ev_timer on_drain_deadline, on_measure;
 	bool draining;
 };
 
