@@ -30,7 +30,7 @@ static int set_listen(void *settings, const char *value, char *why)
 	struct settings *set = settings;
 
 	if (!address_looks(value)) {
-		snprintf(why, CMDLINE_WHY_SIZE, "not HOST:PORT, [IPv6]:PORT or unix:PATH");
+		snprintf(why, CMDLINE_WHY_SIZE, "not " ADDRESS_FORMS);
 		return -1;
 	}
 	set->addresses[set->address_count++] = value;
@@ -119,8 +119,8 @@ static int take_file(void *settings, const char *word, char *why)
 
 static const struct cmdline_option options[] = {
 	{ "listen", 'l', "ADDRESS",
-		"Listen on HOST:PORT, [IPv6]:PORT or unix:PATH; may be given several times, with\n"
-		"several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
+		"Listen on " ADDRESS_FORMS "; may be given several times,\n"
+		"with several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
 		"address can read and write the exports.",
 		set_listen, address_looks },
 	{ "export", 'e', "NAME=PATH[,KEY[=VALUE]]...",
