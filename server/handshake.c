@@ -50,10 +50,19 @@ static void handshake_free(struct handshake *handshake)
 	free(handshake);
 }
 
+static void report_loss(struct handshakes *all)
+{
+	if (all->lost)
+		all->lost(all);
+}
+
 static void handshake_close(struct handshake *handshake, enum close_reason reason)
 {
+	struct handshakes *all = handshake->all;
+
 	close_report(reason, handshake->peer);
 	handshake_free(handshake);
+	report_loss(all);
 }
 
 static void hand_over(struct handshake *handshake)
@@ -314,30 +323,22 @@ static void link_into(struct handshakes *handshakes, struct handshake *handshake
 	handshakes->count++;
 }
 
-static void recognize(struct handshake *handshake)
-{
-	struct address *address = &handshake->who.address;
-
-	handshake->who = (struct identity){ .address.length = sizeof(address->sockaddr) };
-	if (getpeername(handshake->fd, (struct sockaddr *)&address->sockaddr, &address->length))
-		address->length = 0;
-}
-
-void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
+void handshake_start(struct handshakes *handshakes, int fd, const struct peer *peer)
 {
 	struct handshake *handshake = malloc(sizeof(*handshake));
 
 	if (!handshake) {
-		close_report(CLOSE_memory, peer);
+		close_report(CLOSE_memory, peer->text);
 		close(fd);
+		report_loss(handshakes);
 		return;
 	}
 	link_into(handshakes, handshake);
 	handshake->fd = fd;
 	handshake->in_length = 0;
 	handshake->tls = NULL;
-	recognize(handshake);
-	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer);
+	handshake->who = (struct identity){ .address = peer->address };
+	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer->text);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
 	handshake->negotiation.tls = handshakes->tls->settings.mode;
 	handshake->negotiation.who = &handshake->who;

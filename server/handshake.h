@@ -4,10 +4,10 @@
  */
 #pragma once
 
-#include "conf/address.h"
 #include "conf/loop.h"
 #include "server/close_reason.h"
 #include "server/export.h"
+#include "server/peer.h"
 #include "server/tls.h"
 
 struct handshake;
@@ -19,6 +19,8 @@ struct handshakes {
 	const struct tls *tls;	       /* borrowed: may be reloaded between two handshakes */
 	/* Takes over a session that is ready for a worker. */
 	void (*ready)(struct handshakes *handshakes, struct session *session);
+	/* NULL, or: a connection has ended before it was ready. */
+	void (*lost)(struct handshakes *handshakes);
 	struct handshake *first; /* owned */
 	unsigned count;
 };
@@ -28,8 +30,8 @@ void handshakes_init(struct handshakes *handshakes, struct loop *loop, const str
 
 /* handshake_start() - greet the client.
  * @fd: a connected stream socket in blocking mode; taken over, whatever happens.
- * @peer: who it is, for the log; up to ADDRESS_TEXT_SIZE; copied. */
-void handshake_start(struct handshakes *handshakes, int fd, const char *peer);
+ * @peer: copied. */
+void handshake_start(struct handshakes *handshakes, int fd, const struct peer *peer);
 
 /* Ends all that are not ready. */
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason);

@@ -19,9 +19,10 @@ struct settings {
 	const char **addresses; /* owned; as many as words of the command line at most */
 	struct export_spec *exports;
 	unsigned address_count, export_count;
-	unsigned workers;
+	unsigned workers; /* 0: not given */
 	struct tls_settings tls;
 	bool tls_given;
+	bool single;
 	bool verbose;
 };
 
@@ -34,6 +35,14 @@ static int set_listen(void *settings, const char *value, char *why)
 		return -1;
 	}
 	set->addresses[set->address_count++] = value;
+	return 0;
+}
+
+static int set_single(void *settings, const char *value, char *why)
+{
+	(void)value;
+	(void)why;
+	((struct settings *)settings)->single = true;
 	return 0;
 }
 
@@ -121,8 +130,13 @@ static const struct cmdline_option options[] = {
 	{ "listen", 'l', "ADDRESS",
 		"Listen on " ADDRESS_FORMS "; may be given several times,\n"
 		"with several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
-		"address can read and write the exports.",
+		"address can read and write the exports. Sockets that systemd hands over are listened\n"
+		"on as well, and replace the default.",
 		set_listen, address_looks },
+	{ "single", 's', NULL,
+		"Serve the one connection that is standard input, and end with it, as inetd and clients\n"
+		"that run their own server want it; only warnings are logged. Default: listen.",
+		set_single, NULL },
 	{ "export", 'e', "NAME=PATH[,KEY[=VALUE]]...",
 		"Export a file or block device under a name; may be given several times. Keys:\n"
 		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
@@ -186,33 +200,70 @@ static void prepare_process(void)
 }
 
 /* Returns 0, or -1 with @why. */
-static int serve(struct server *server, const struct settings *settings, char *why, size_t why_size)
+static int take_connection(struct server *server, struct inherited *inherited, char *why, size_t why_size)
 {
+	int fd = inherited_connection(inherited, why, why_size);
+
+	if (fd < 0)
+		return -1;
+	server_serve_one(server, fd);
+	return 0;
+}
+
+/* Returns 0, or -1 with @why. */
+static int listen_everywhere(struct server *server, const struct settings *settings,
+	struct inherited *inherited, char *why, size_t why_size)
+{
+	unsigned count = settings->address_count + inherited->count;
+
+	if (server_adopt(server, inherited, why, why_size))
+		return -1;
+	for (unsigned i = 0; i < settings->address_count; i++)
+		if (server_listen(server, settings->addresses[i], why, why_size))
+			return -1;
+	return count > 0 ? 0 : server_listen(server, LISTEN_DEFAULT, why, why_size);
+}
+
+/* Returns 0, or -1 with @why. */
+static int serve(struct server *server, const struct settings *settings, struct inherited *inherited,
+	char *why, size_t why_size)
+{
+	int error;
+
 	for (unsigned i = 0; i < settings->export_count; i++)
 		if (exports_add(&server->exports, &settings->exports[i], why, why_size))
 			return -1;
 	if (server_secure(server, &settings->tls, why, why_size))
 		return -1;
-	for (unsigned i = 0; i < settings->address_count; i++)
-		if (server_listen(server, settings->addresses[i], why, why_size))
-			return -1;
+	error = settings->single ? take_connection(server, inherited, why, why_size)
+				 : listen_everywhere(server, settings, inherited, why, why_size);
+	if (error)
+		return -1;
 	return server_run(server, settings->workers, why, why_size);
 }
 
 static int run(const struct settings *settings)
 {
 	struct server server;
+	struct inherited inherited;
 	char why[CMDLINE_WHY_SIZE];
-	int error = server_init(&server);
+	int error;
+
+	if (inherited_take(&inherited, why, sizeof(why))) {
+		log_error("%s", why);
+		return EXIT_FAILURE;
+	}
+	error = server_init(&server);
 
 	if (error) {
 		log_error("cannot start: %s", strerror(-error));
 		return EXIT_FAILURE;
 	}
-	error = serve(&server, settings, why, sizeof(why));
+	error = serve(&server, settings, &inherited, why, sizeof(why));
 	if (error)
 		log_error("%s", why);
 	server_fini(&server);
+	inherited_close(&inherited);
 	return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -221,7 +272,6 @@ static void settings_init(struct settings *settings, int argc)
 	*settings = (struct settings){
 		.addresses = calloc((size_t)argc + 1, sizeof(settings->addresses[0])),
 		.exports = calloc((size_t)argc + 1, sizeof(settings->exports[0])),
-		.workers = cpu_count(),
 	};
 	if (!settings->addresses || !settings->exports) {
 		log_error("out of memory");
@@ -250,6 +300,14 @@ static void settle_tls(struct settings *settings)
 		cmdline_fail(&cmdline, "TLS needs --tls-certificates or --tls-psk");
 }
 
+/* With --single, standard error is often that of a client. */
+static enum log_level chattiness(const struct settings *settings)
+{
+	if (settings->verbose)
+		return LOG_DEBUG;
+	return settings->single ? LOG_WARNING : LOG_INFO;
+}
+
 int main(int argc, char **argv)
 {
 	struct settings settings;
@@ -261,10 +319,11 @@ int main(int argc, char **argv)
 	if (settings.export_count == 0)
 		cmdline_fail(&cmdline, "nothing to export: give a FILE or --export");
 	settle_tls(&settings);
-	if (settings.address_count == 0)
-		settings.addresses[settings.address_count++] = LISTEN_DEFAULT;
-	if (settings.verbose)
-		log_open(cmdline.program, LOG_DEBUG);
+	if (settings.single && settings.address_count > 0)
+		cmdline_fail(&cmdline, "--single serves one connection, and --listen waits for others");
+	if (settings.workers == 0)
+		settings.workers = settings.single ? 1 : cpu_count();
+	log_open(cmdline.program, chattiness(&settings));
 	prepare_process();
 	status = run(&settings);
 	settings_fini(&settings);

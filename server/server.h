@@ -1,6 +1,6 @@
 /* server/server.h -- the whole server: exports, listeners, handshakes, workers, and their end.
  *
- * server_init(), exports and listeners are added, server_run() serves until a signal, server_fini().
+ * server_init(), exports and listeners or one connection are added, server_run() serves until a signal, server_fini().
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "conf/loop.h"
 #include "server/export.h"
 #include "server/handshake.h"
+#include "server/inherited.h"
 #include "server/tls.h"
 #include "server/worker.h"
 
@@ -24,6 +25,8 @@ struct server {
 	unsigned worker_count, workers_running;
 	ev_signal on_signal[2], on_hangup;
 	ev_timer on_drain_deadline;
+	int connection; /* owned: the only one we serve, until its handshake starts; or -1 */
+	bool single;	/* we end with it */
 	bool draining;
 };
 
@@ -39,7 +42,16 @@ int server_secure(struct server *server, const struct tls_settings *settings, ch
 /* server_listen() - listen on every address that @text (conf/address.h) stands for. Returns 0, or -1 with @why. */
 int server_listen(struct server *server, const char *text, char *why, size_t why_size);
 
+/* server_adopt() - accept clients from every socket of @inherited that is left there, and take it. Returns 0, or -1 with
+ * @why, where one is not fit for that. */
+int server_adopt(struct server *server, struct inherited *inherited, char *why, size_t why_size);
+
+/* server_serve_one() - instead of listening: serve @fd, a connected socket in blocking mode, which is the server's from now
+ * on, and end with it. */
+void server_serve_one(struct server *server, int fd);
+
 /* server_run() - tell in the log where we listen, and serve.
+ * Readiness and end are told to systemd, too, where it asked for that: sd_notify(3).
  * On SIGTERM or SIGINT: stop listening, let requests in flight be answered, for DRAIN_DEADLINE_S at most, and return
  * 0. A second signal ends the process at once. Returns -1 with @why when the workers cannot be started. */
 int server_run(struct server *server, unsigned workers, char *why, size_t why_size);
