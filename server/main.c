@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ struct settings {
 	const char **addresses; /* owned; as many as words of the command line at most */
 	struct export_spec *exports;
 	unsigned address_count, export_count;
-	unsigned workers; /* 0: not given */
+	unsigned workers;	     /* 0: not given */
+	struct server_limits limits; /* 0: not given */
 	struct tls_settings tls;
 	bool tls_given;
 	bool single;
@@ -99,6 +101,24 @@ static int set_workers(void *settings, const char *value, char *why)
 	return cmdline_number(value, 1, WORKERS_MAX, &((struct settings *)settings)->workers, why);
 }
 
+static int set_connections(void *settings, const char *value, char *why)
+{
+	return cmdline_number(
+		value, 1, CONNECTIONS_MOST, &((struct settings *)settings)->limits.connections, why);
+}
+
+static int set_connections_per_address(void *settings, const char *value, char *why)
+{
+	return cmdline_number(value, 1, CONNECTIONS_MOST,
+		&((struct settings *)settings)->limits.connections_per_address, why);
+}
+
+static int set_handshake_timeout(void *settings, const char *value, char *why)
+{
+	return cmdline_number(
+		value, 1, HANDSHAKE_DEADLINE_MOST_S, &((struct settings *)settings)->limits.handshake_s, why);
+}
+
 static int set_verbose(void *settings, const char *value, char *why)
 {
 	(void)value;
@@ -163,6 +183,14 @@ static const struct cmdline_option options[] = {
 		set_tls_psk, NULL },
 	{ "workers", 'w', "N", "Threads that serve connections. Default: one for each CPU.", set_workers,
 		NULL },
+	{ "connections", 0, "N", "Connections at a time. Default: 1024; one more is closed at once.",
+		set_connections, NULL },
+	{ "connections-per-address", 0, "N",
+		"Connections from one IPv4 address, IPv6 /64 network, local user or virtual machine.\n"
+		"Default: half of --connections.",
+		set_connections_per_address, NULL },
+	{ "handshake-timeout", 0, "SECONDS", "Time a client has to choose an export. Default: 30.",
+		set_handshake_timeout, NULL },
 	{ "verbose", 'v', NULL, "Log connections, too.", set_verbose, NULL },
 	{ 0 },
 };
@@ -186,17 +214,26 @@ static unsigned cpu_count(void)
 	return count < WORKERS_MAX ? count : WORKERS_MAX;
 }
 
-static void prepare_process(void)
+static void allow_descriptors(rlim_t wanted)
 {
 	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	if (files.rlim_cur < wanted)
+		log_warning("connections are limited by the %ju descriptors that this process may have",
+			(uintmax_t)files.rlim_cur);
+}
+
+static void prepare_process(const struct settings *settings)
+{
 
 	signal(SIGPIPE, SIG_IGN);
 	/* Large buffers go back to the system when they are freed, whatever sizes came before. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	allow_descriptors((rlim_t)settings->limits.connections + DESCRIPTORS_SPARE);
 }
 
 /* Returns 0, or -1 with @why. */
@@ -253,7 +290,7 @@ static int run(const struct settings *settings)
 		log_error("%s", why);
 		return EXIT_FAILURE;
 	}
-	error = server_init(&server);
+	error = server_init(&server, &settings->limits);
 
 	if (error) {
 		log_error("cannot start: %s", strerror(-error));
@@ -308,6 +345,17 @@ static enum log_level chattiness(const struct settings *settings)
 	return settings->single ? LOG_WARNING : LOG_INFO;
 }
 
+static void settle_limits(struct server_limits *limits)
+{
+	if (limits->connections == 0)
+		limits->connections = CONNECTIONS_DEFAULT;
+	if (limits->connections_per_address == 0)
+		limits->connections_per_address = (limits->connections + CONNECTIONS_PER_ADDRESS_PART - 1) /
+						  CONNECTIONS_PER_ADDRESS_PART;
+	if (limits->handshake_s == 0)
+		limits->handshake_s = HANDSHAKE_DEADLINE_S;
+}
+
 int main(int argc, char **argv)
 {
 	struct settings settings;
@@ -321,10 +369,11 @@ int main(int argc, char **argv)
 	settle_tls(&settings);
 	if (settings.single && settings.address_count > 0)
 		cmdline_fail(&cmdline, "--single serves one connection, and --listen waits for others");
+	settle_limits(&settings.limits);
 	if (settings.workers == 0)
 		settings.workers = settings.single ? 1 : cpu_count();
 	log_open(cmdline.program, chattiness(&settings));
-	prepare_process();
+	prepare_process(&settings);
 	status = run(&settings);
 	settings_fini(&settings);
 	return status;

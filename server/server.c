@@ -38,25 +38,22 @@ static void on_session_ready(struct handshakes *handshakes, struct session *sess
 		worker_retire(&server->workers[i]);
 }
 
-static unsigned connections(const struct server *server)
+static void admit(struct server *server, int fd, const struct peer *peer)
 {
-	unsigned count = server->handshakes.count;
+	enum close_reason why;
+	struct origin *origin;
 
-	for (unsigned i = 0; i < server->worker_count; i++)
-		count += atomic_load_explicit(&server->workers[i].load, memory_order_relaxed);
-	return count;
+	if (admission_enter(&server->admission, peer, &origin, &why)) {
+		handshake_start(&server->handshakes, fd, peer, origin);
+	} else {
+		close_report(why, peer->text);
+		close(fd);
+	}
 }
 
 static void on_accepted(void *owner, int fd, const struct peer *peer)
 {
-	struct server *server = owner;
-
-	if (connections(server) >= CONNECTIONS_MAX) {
-		close_report(CLOSE_connections_max, peer->text);
-		close(fd);
-		return;
-	}
-	handshake_start(&server->handshakes, fd, peer);
+	admit(owner, fd, peer);
 }
 
 static void close_listeners(struct server *server)
@@ -142,7 +139,7 @@ static void watch_signals(struct server *server)
 	}
 }
 
-int server_init(struct server *server)
+int server_init(struct server *server, const struct server_limits *limits)
 {
 	int error;
 
@@ -151,7 +148,9 @@ int server_init(struct server *server)
 	if (error)
 		return error;
 	exports_init(&server->exports);
-	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls, on_session_ready);
+	admission_init(&server->admission, limits->connections, limits->connections_per_address);
+	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls,
+		limits->handshake_s, on_session_ready);
 	server->handshakes.lost = on_connection_lost;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
@@ -319,7 +318,7 @@ static void start_connection(struct server *server)
 	server->connection = -1;
 	peer_of(fd, &peer);
 	peer_prepare(fd, &peer);
-	handshake_start(&server->handshakes, fd, &peer);
+	admit(server, fd, &peer);
 }
 
 int server_run(struct server *server, unsigned workers, char *why, size_t why_size)
@@ -346,6 +345,7 @@ void server_fini(struct server *server)
 		close(server->connection);
 	free(server->listeners);
 	free(server->workers);
+	admission_fini(&server->admission);
 	exports_fini(&server->exports);
 	tls_close(&server->tls);
 	for (int i = 0; i < 2; i++)

@@ -8,14 +8,23 @@
 #include <stddef.h>
 
 #include "conf/loop.h"
+#include "server/admission.h"
 #include "server/export.h"
 #include "server/handshake.h"
 #include "server/inherited.h"
 #include "server/tls.h"
 #include "server/worker.h"
 
+/* What an operator may change of server/limits.h. */
+struct server_limits {
+	unsigned connections;
+	unsigned connections_per_address;
+	unsigned handshake_s;
+};
+
 struct server {
 	struct loop loop;
+	struct admission admission;
 	struct exports exports;
 	struct tls tls;
 	struct handshakes handshakes;
@@ -31,7 +40,7 @@ struct server {
 };
 
 /* Returns 0 or -errno. */
-int server_init(struct server *server);
+int server_init(struct server *server, const struct server_limits *limits);
 void server_fini(struct server *server);
 
 /* server_secure() - use TLS as @settings say, to be called after the exports were added and once at most; from then on

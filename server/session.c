@@ -25,6 +25,7 @@
 #include "conf/address.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/admission.h"
 #include "server/extents.h"
 #include "server/limits.h"
 #include "server/outbox.h"
@@ -41,6 +42,7 @@ struct session {
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	const struct export *export;  /* borrowed: constant until the workers have ended */
 	int fd;			      /* owned */
+	struct origin *origin;	      /* owned: our place in it */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
 	struct dialect dialect;
@@ -675,6 +677,7 @@ static void session_free(struct session *session)
 		session->next->link = session->link;
 	*session->link = session->next;
 	close(session->fd);
+	origin_leave(session->origin);
 	tls_stream_free(session->tls);
 	free(session->in.bytes);
 	free(session);
@@ -756,6 +759,11 @@ struct session *session_new(int fd, const struct export *export, struct dialect 
 void session_secure(struct session *session, struct tls_stream *stream)
 {
 	session->tls = stream;
+}
+
+void session_belong(struct session *session, struct origin *origin)
+{
+	session->origin = origin;
 }
 
 void session_hand_over(struct session *session, struct worker *worker)
