@@ -58,9 +58,10 @@
  * largest, or 64 requests of 1 MiB. */
 #define CONNECTION_BYTES_MAX (64u << 20)
 
-/* Data of the requests that a connection starts in one turn, bytes: their replies leave before the next ones are read, while
- * they are still in the processor's caches, and other connections get their turn. */
-#define TURN_BYTES_MAX (1u << 20)
+/* Data of the requests that a connection starts in one turn, bytes: their replies leave before the next ones are read,
+ * from buffers that are still in the processor's second cache, and other connections get their turn. Measured: 1 MiB here
+ * makes reads of 16 KiB to 256 KiB a third to a half dearer. */
+#define TURN_BYTES_MAX (256u << 10)
 
 /* Data of the replies in one send, bytes; the reply that reaches it is the last. */
 #define SEND_BYTES_MAX (1u << 20)
