@@ -25,6 +25,7 @@
 #include "conf/address.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/admission.h"
 #include "server/extents.h"
 #include "server/limits.h"
 #include "server/outbox.h"
@@ -41,6 +42,7 @@ struct session {
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	struct export *export;	      /* owned: a reference */
 	int fd;			      /* owned */
+	struct origin *origin;	      /* owned: our place in it */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
 	struct dialect dialect;
@@ -688,6 +690,7 @@ static void session_free(struct session *session)
 	*session->link = session->next;
 	close(session->fd);
 	export_put(session->export);
+	origin_leave(session->origin);
 	tls_stream_free(session->tls);
 	free(session->in.bytes);
 	free(session);
@@ -769,6 +772,11 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 void session_secure(struct session *session, struct tls_stream *stream)
 {
 	session->tls = stream;
+}
+
+void session_belong(struct session *session, struct origin *origin)
+{
+	session->origin = origin;
 }
 
 void session_hand_over(struct session *session, struct worker *worker)

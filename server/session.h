@@ -15,6 +15,7 @@
 #include "server/dialect.h"
 #include "server/export.h"
 
+struct origin;
 struct tls_stream;
 struct worker;
 struct session;
@@ -31,6 +32,9 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 /* session_secure() - before session_hand_over(): what follows @early goes through @stream, which is the session's from now
  * on. */
 void session_secure(struct session *session, struct tls_stream *stream);
+
+/* session_belong() - before session_hand_over(): @origin is left when the connection is closed. */
+void session_belong(struct session *session, struct origin *origin);
 
 /* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
 void session_hand_over(struct session *session, struct worker *worker);

@@ -19,7 +19,7 @@ refused()
 
 modes="writeback, writethrough, none, directsync, unsafe"
 keys="cache=MODE, readonly, description=TEXT, tls, allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER"
-addresses="not HOST:PORT, [IPv6]:PORT or unix:PATH"
+addresses="not HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:[CID:]PORT"
 d=$tmp/disk
 truncate -s 1M "$d"
 long=$(printf 'x%.0s' $(seq 120))
