@@ -14,9 +14,10 @@
 
 #include "cache/block.h"
 
-/* What a disk can do; constant while it is open. */
+/* What a disk can do; constant while it is open, but for its size. */
 struct disk_facts {
-	uint64_t size;		 /* bytes; any value up to INT64_MAX */
+	/* Bytes; any value up to INT64_MAX. shared: disk_measure() writes, everyone reads, once for each decision. */
+	_Atomic uint64_t size;
 	uint32_t block_size_min; /* offsets and lengths must be multiples: a power of two, 1 .. 64 KiB */
 	uint32_t block_size_preferred; /* a power of two, at least block_size_min: what costs no extra work */
 	uint32_t data_max;	       /* longest read or write, bytes */
