@@ -30,7 +30,8 @@ struct vhost_session {
 	uint64_t features, protocol_features; /* negotiated */
 	struct guest_memory *memory;	      /* counted; NULL: none told yet */
 	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
-	struct vhost_ring *rings;	      /* owned */
+	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
+	struct vhost_ring *rings; /* owned */
 	unsigned ring_count;
 	unsigned orders; /* given to queues and not answered yet */
 	int order_error; /* of one of them */
