@@ -34,9 +34,9 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=
 ALL_LDFLAGS += -fsanitize=address,undefined
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls
+SERVER_LIBS := -luring -lev -lgnutls -lsystemd
 CLIENT_LIBS := -lnbd -luring -lev
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)

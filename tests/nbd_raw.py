@@ -41,11 +41,14 @@ class Closed(Exception):
 
 class Connection:
     def __init__(self, address):
-        """@address: a path, or (host, port)."""
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self.socket = socket.socket(family)
-        self.socket.settimeout(TIMEOUT_S)
-        self.socket.connect(address)
+        """@address: a path, (host, port), or a socket that is connected already."""
+        if isinstance(address, socket.socket):
+            self.socket = address
+            self.socket.settimeout(TIMEOUT_S)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+            self.socket.settimeout(TIMEOUT_S)
+            self.socket.connect(address)
         self.expected = {}  # cookie: bytes that a simple reply to it carries
         self.structured = False
 
