@@ -107,7 +107,7 @@ $(BENCH)/nodelay.so: tests/bench/vhost/nodelay.c
 
 bench-tools: $(BENCH_TOOLS) $(BENCH)/nodelay.so
 
-# make bench BENCH_ARGS='--long --only nbd'; see tests/bench/README.md
+# make bench QUICK=1, make bench, make bench BENCH=long; see tests/bench/README.md
 bench: $(PROGRAMS) bench-tools
 	@tests/bench/run --build $(B) $(BENCH_ARGS)
 
