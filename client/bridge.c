@@ -121,7 +121,8 @@ static unsigned min(unsigned a, unsigned b)
 static unsigned choose_threads(struct bridge *bridge)
 {
 	const struct bridge_config *config = bridge->config;
-	unsigned threads = min(min(config->num_queues, cpu_count()), BRIDGE_THREADS_MAX);
+	unsigned wanted = config->threads ? config->threads : min(cpu_count(), BRIDGE_THREADS_USUAL);
+	unsigned threads = min(config->num_queues, wanted);
 
 	bridge->connections = config->connections;
 	if (bridge->facts.can_multi_conn || threads * config->connections == 1)
@@ -158,7 +159,7 @@ static int connect_others(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 		if (dial(bridge, &bridge->threads[i % threads], &bridge->facts, reason) == 0)
 			continue;
 		snprintf(why, BRIDGE_WHY_SIZE,
-			"connection %u of %u: %.300s (if the server admits fewer: --num-queues=1 "
+			"connection %u of %u: %.300s (if the server admits fewer: --threads=1 "
 			"--connections=1)",
 			i + 1, threads * bridge->connections, reason);
 		return -1;

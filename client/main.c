@@ -16,6 +16,9 @@
 /* What is in flight when we are told to end gets so long to come to an end; a server that is away gets no more. */
 #define STOP_S 2u
 
+/* Virtqueues at least, unless told otherwise: virtual machines may have more CPUs than this host lets us use. */
+#define QUEUES_USUAL 4u
+
 struct settings {
 	struct bridge_config bridge;
 	const char *socket_path;
@@ -61,6 +64,12 @@ static int set_num_queues(void *settings, const char *value, char *why)
 {
 	return cmdline_number(
 		value, 1, VIRTIO_BLK_QUEUES_MAX, &((struct settings *)settings)->bridge.num_queues, why);
+}
+
+static int set_threads(void *settings, const char *value, char *why)
+{
+	return cmdline_number(
+		value, 1, BRIDGE_THREADS_MAX, &((struct settings *)settings)->bridge.threads, why);
 }
 
 static int set_connections(void *settings, const char *value, char *why)
@@ -126,9 +135,12 @@ static const struct cmdline_option options[] = {
 		NULL },
 	{ "num-queues", 'q', "N",
 		"Virtqueues the disk may have. QEMU asks for one per virtual CPU unless told otherwise,\n"
-		"and refuses a back-end that has fewer. Default: one per CPU here, at least 4.\n"
-		"Up to 4 threads serve them.",
+		"and refuses a back-end that has fewer. Default: one per CPU here, at least 4.",
 		set_num_queues, NULL },
+	{ "threads", 't', "N",
+		"Threads that serve the queues, each with NBD connections of its own. Default: one per\n"
+		"queue and CPU here, up to 4; more only help where one thread's CPU is the limit.",
+		set_threads, NULL },
 	{ "connections", 'c', "N",
 		"NBD connections per thread. Default: 1; more help where one TCP connection cannot fill\n"
 		"the network. Only for exports that allow several connections, others get one in all.",
@@ -159,8 +171,8 @@ static unsigned default_queues(void)
 	cpu_set_t cpus;
 	unsigned count = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (unsigned)CPU_COUNT(&cpus);
 
-	if (count < BRIDGE_THREADS_MAX)
-		return BRIDGE_THREADS_MAX;
+	if (count < QUEUES_USUAL)
+		return QUEUES_USUAL;
 	return count < VIRTIO_BLK_QUEUES_MAX ? count : VIRTIO_BLK_QUEUES_MAX;
 }
 
