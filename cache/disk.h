@@ -41,6 +41,8 @@ struct disk;
 
 struct disk_ops {
 	int (*submit)(struct disk *disk, struct block_req *req);
+	/* As disk_measure(); NULL: the size never changes. */
+	void (*measure)(struct disk *disk);
 	/* Frees the disk and the disks below it that it owns; no request may be in flight. */
 	void (*free)(struct disk *disk);
 };
@@ -70,6 +72,14 @@ static inline void disk_finish(struct block_req *req, int status)
 {
 	if (status != DISK_PENDING)
 		req->done(req, status);
+}
+
+/* disk_measure() - look how large it is now, and put that into its facts. Any thread; never waits for the disk. A
+ * request that was checked before may find its bytes gone, and fails. */
+static inline void disk_measure(struct disk *disk)
+{
+	if (disk->ops->measure)
+		disk->ops->measure(disk);
 }
 
 static inline void disk_free(struct disk *disk)

@@ -32,7 +32,8 @@ struct vhost_session {
 	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
 	int channel;			      /* owned: for requests of ours to the VMM; -1: none */
 	bool has_begun;			      /* a ring was started */
-	struct vhost_ring *rings;	      /* owned */
+	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
+	struct vhost_ring *rings; /* owned */
 	unsigned ring_count;
 	unsigned orders; /* given to queues and not answered yet */
 	int order_error; /* of one of them */

@@ -50,7 +50,7 @@ static const struct bad bads[] = {
 	{ "SET_VRING_BASE when started", VHOST_USER_SET_VRING_BASE, 8, { STATE(0, 0) }, 0 },
 	{ "SET_VRING_BASE beyond 16 bits", VHOST_USER_SET_VRING_BASE, 8, { STATE(1, 65536) }, 0 },
 	{ "SET_VRING_ADDR of no ring", VHOST_USER_SET_VRING_ADDR, 40, { 77 }, 0 },
-	{ "SET_VRING_ADDR with a log", VHOST_USER_SET_VRING_ADDR, 40, { STATE(1, 1) }, 0 },
+	{ "SET_VRING_ADDR with unknown flags", VHOST_USER_SET_VRING_ADDR, 40, { STATE(1, 2) }, 0 },
 	{ "SET_VRING_ADDR when started", VHOST_USER_SET_VRING_ADDR, 40, { STATE(0, 0), 16, 32, 64 }, 0 },
 	{ "SET_VRING_ENABLE 2", VHOST_USER_SET_VRING_ENABLE, 8, { STATE(0, 2) }, 0 },
 	{ "SET_VRING_ENABLE of no ring", VHOST_USER_SET_VRING_ENABLE, 8, { STATE(99, 1) }, 0 },
