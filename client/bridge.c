@@ -7,7 +7,6 @@
 #include "client/bridge.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "conf/thread.h"
 #include "virtio/vhost_user.h"
 
 struct bridge_thread {
@@ -249,28 +249,19 @@ static void stop_threads(struct bridge *bridge, unsigned count)
 		pthread_join(bridge->threads[i].id, NULL);
 }
 
-/* Signals are the main thread's. */
 static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 {
-	sigset_t all, before;
-	unsigned count = 0;
-	int error = 0;
+	for (unsigned i = 0; i < bridge->thread_count; i++) {
+		struct bridge_thread *thread = &bridge->threads[i];
+		int error = thread_start(&thread->id, run_thread, thread);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (count < bridge->thread_count && !error) {
-		struct bridge_thread *thread = &bridge->threads[count];
-
-		error = pthread_create(&thread->id, NULL, run_thread, thread);
 		if (!error)
-			count++;
+			continue;
+		stop_threads(bridge, i);
+		snprintf(why, BRIDGE_WHY_SIZE, "thread: %s", strerror(-error));
+		return -1;
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!error)
-		return 0;
-	stop_threads(bridge, count);
-	snprintf(why, BRIDGE_WHY_SIZE, "thread: %s", strerror(error));
-	return -1;
+	return 0;
 }
 
 static int serve_device(struct bridge *bridge, int listen_fd)
