@@ -19,7 +19,7 @@
 #define PROTOCOL_FEATURES_OFFERED                                                                       \
 	(VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_LOG_SHMFD | VHOST_USER_PROTOCOL_F_REPLY_ACK | \
 		VHOST_USER_PROTOCOL_F_CONFIG | VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |                   \
-		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
+		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS | VHOST_USER_PROTOCOL_F_BACKEND_REQ)
 
 static void close_fd(int *fd)
 {
@@ -31,6 +31,38 @@ static void close_fd(int *fd)
 static uint64_t features_offered(const struct vhost_session *session)
 {
 	return session->blk->features | VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
+}
+
+/* The other direction */
+
+void vhost_session_tell_config(struct vhost_session *session)
+{
+	int error;
+
+	if (session->channel < 0 || !(session->protocol_features & VHOST_USER_PROTOCOL_F_CONFIG))
+		return;
+	error = vhost_tell(session->channel, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+	if (error)
+		log_debug("cannot tell the VMM of a new configuration: %s", strerror(-error));
+}
+
+/* A VMM that was there before us, below a running guest, may know the size of then; told earlier, it would not listen. */
+static void session_begin(struct vhost_session *session)
+{
+	if (session->has_begun)
+		return;
+	session->has_begun = true;
+	vhost_session_tell_config(session);
+}
+
+static int set_backend_req_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	*why = "no descriptor for the channel";
+	if (message->fd_count != 1)
+		return -EINVAL;
+	close_fd(&session->channel);
+	session->channel = vhost_message_take_fd(message, 0);
+	return VHOST_DONE;
 }
 
 /* Orders */
@@ -46,8 +78,10 @@ static void order_answered(struct blk_queue_order *order)
 		log_error("queue %u: out of memory", (unsigned)(ring - session->rings));
 		session->order_error = order->result;
 	}
-	if (order->kind == BLK_ORDER_START)
+	if (order->kind == BLK_ORDER_START) {
 		ring->started = order->result == 0;
+		session_begin(session);
+	}
 	if (order->kind == BLK_ORDER_STOP) {
 		ring->started = false;
 		ring->base = order->base;
@@ -656,6 +690,7 @@ static const struct vhost_request_kind kinds[VHOST_USER_REQUESTS] = {
 		set_protocol_features },
 	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", 0, 0, 0, true, get_queue_num },
 	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", STATE, STATE, 0, false, set_vring_enable },
+	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", 0, 0, 1, false, set_backend_req_fd },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", CONFIG, 0, true, get_config },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, false, set_config },
 	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", RECORD, 0, true, get_inflight_fd },
@@ -678,6 +713,7 @@ int vhost_session_init(struct vhost_session *session, struct virtio_blk *blk, st
 	memset(session, 0, sizeof(*session));
 	session->blk = blk;
 	session->main = main;
+	session->channel = -1;
 	session->rings = calloc(ring_count, sizeof(session->rings[0]));
 	if (!session->rings)
 		return -ENOMEM;
@@ -706,6 +742,7 @@ void vhost_session_fini(struct vhost_session *session)
 		blk_queue_free(session->rings[i].queue);
 	}
 	free(session->rings);
+	close_fd(&session->channel);
 	inflight_free(session->inflight);
 	dirty_log_put(session->log);
 	guest_memory_put(session->memory);
@@ -726,6 +763,8 @@ bool vhost_session_end(struct vhost_session *session)
 	session->memory = NULL;
 	inflight_free(session->inflight);
 	session->inflight = NULL;
+	close_fd(&session->channel);
+	session->has_begun = false;
 	dirty_log_put(session->log);
 	session->log = NULL;
 	session->features = session->protocol_features = 0;

@@ -20,6 +20,7 @@
 #define VHOST_USER_PROTOCOL_F_MQ		  (1ull << 0)
 #define VHOST_USER_PROTOCOL_F_LOG_SHMFD		  (1ull << 1)
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK		  (1ull << 3)
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ	  (1ull << 5)
 #define VHOST_USER_PROTOCOL_F_CONFIG		  (1ull << 9)
 #define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD	  (1ull << 12)
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
@@ -43,6 +44,7 @@ enum vhost_user_request {
 	VHOST_USER_SET_PROTOCOL_FEATURES = 16,
 	VHOST_USER_GET_QUEUE_NUM = 17,
 	VHOST_USER_SET_VRING_ENABLE = 18,
+	VHOST_USER_SET_BACKEND_REQ_FD = 21,
 	VHOST_USER_GET_CONFIG = 24,
 	VHOST_USER_SET_CONFIG = 25,
 	VHOST_USER_GET_INFLIGHT_FD = 31,
@@ -51,6 +53,11 @@ enum vhost_user_request {
 	VHOST_USER_ADD_MEM_REG = 37,
 	VHOST_USER_REM_MEM_REG = 38,
 	VHOST_USER_REQUESTS,
+};
+
+/* What the back-end asks, on a channel of its own. */
+enum vhost_user_backend_request {
+	VHOST_USER_BACKEND_CONFIG_CHANGE_MSG = 2,
 };
 
 struct vhost_user_header {

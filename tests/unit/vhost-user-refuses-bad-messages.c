@@ -66,6 +66,8 @@ static const struct bad bads[] = {
 	{ "SET_INFLIGHT_FD without", VHOST_USER_SET_INFLIGHT_FD, 20, { 4096, 0, STATE(2 | 16 << 16, 0) }, 0 },
 	{ "SET_INFLIGHT_FD when started", VHOST_USER_SET_INFLIGHT_FD, 20, { 4096, 0, STATE(2 | 16 << 16, 0) },
 		1 },
+	{ "SET_BACKEND_REQ_FD without", VHOST_USER_SET_BACKEND_REQ_FD, 0, { 0 }, 0 },
+	{ "SET_BACKEND_REQ_FD, two", VHOST_USER_SET_BACKEND_REQ_FD, 0, { 0 }, 2 },
 	{ "SET_CONFIG, short", VHOST_USER_SET_CONFIG, 11, { 0 }, 0 },
 	{ "SET_CONFIG of capacity", VHOST_USER_SET_CONFIG, 13, { STATE(0, 1), 0 }, 0 },
 	{ "SET_CONFIG of another size", VHOST_USER_SET_CONFIG, 13, { STATE(32, 9), 0 }, 0 },
