@@ -55,6 +55,10 @@ struct blk_queue {
 	bool call_blocks;	      /* where its counter is full */
 	struct blk_queue_order *stop; /* the order to answer when drained */
 
+	struct mail break_mail;	   /* a ring breaks once between start and stop: it has been read by then */
+	void (*broken)(void *arg); /* NULL: nobody wants to know */
+	void *broken_arg;
+
 	ev_io on_kick;
 	ev_prepare on_turn;
 	ev_idle awake; /* active: the loop does not sleep before the next turn */
@@ -224,6 +228,8 @@ static void queue_broken(struct blk_queue *queue)
 	queue->look = false;
 	ev_io_stop(queue->thread.loop->ev, &queue->on_kick);
 	signal_fd(queue->err, blocks(queue->err));
+	if (queue->broken)
+		loop_post(queue->main, &queue->break_mail);
 }
 
 /* With no request free, all that the ring has room for is in flight (Q1): the first that ends looks again. */
@@ -508,6 +514,20 @@ struct blk_queue *blk_queue_new(
 	ev_idle_init(&queue->awake, on_awake);
 	queue->on_kick.data = queue->on_turn.data = queue;
 	return queue;
+}
+
+static void on_break(struct mail *mail)
+{
+	struct blk_queue *queue = container_of(mail, struct blk_queue, break_mail);
+
+	queue->broken(queue->broken_arg);
+}
+
+void blk_queue_on_break(struct blk_queue *queue, void (*broken)(void *arg), void *arg)
+{
+	queue->broken = broken;
+	queue->broken_arg = arg;
+	queue->break_mail.read = on_break;
 }
 
 void blk_queue_free(struct blk_queue *queue)

@@ -32,6 +32,8 @@ struct vhost_session {
 	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
 	int channel;			      /* owned: for requests of ours to the VMM; -1: none */
 	bool has_begun;			      /* a ring was started */
+	uint8_t status;			      /* as the driver told it; of ours only whether it may be */
+	bool needs_reset;		      /* a ring was broken since the device was reset last */
 	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
 	struct vhost_ring *rings; /* owned */
 	unsigned ring_count;
