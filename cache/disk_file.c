@@ -370,9 +370,11 @@ static int lock_file(struct file *file, const struct file_manner *manner, const 
 	const struct complaint *complaint)
 {
 	const int fds[2] = { file->fd, file->sync_fd };
+	unsigned flags =
+		(manner->readonly ? 0u : FILE_LOCK_WRITES) | (manner->alone ? (unsigned)FILE_LOCK_ALONE : 0u);
 	char who[256] = "";
-	int error = file_lock_take(&file->lock, fds, found, !manner->readonly, !manner->folder, file->path,
-		who, complaint->size > 0 ? sizeof(who) : 0);
+	int error = file_lock_take(&file->lock, fds, found, flags, !manner->folder, file->path, who,
+		complaint->size > 0 ? sizeof(who) : 0);
 
 	return error ? complain(complaint, error, "%s: %s", file->path, who) : 0;
 }
@@ -451,4 +453,14 @@ struct file_grids disk_file_grids(const struct disk *disk)
 	const struct file *file = container_of(disk, const struct file, disk);
 
 	return (struct file_grids){ .memory = file->memory_grid, .space = file->space_grid };
+}
+
+int disk_file_fd(const struct disk *disk)
+{
+	return container_of(disk, const struct file, disk)->fd;
+}
+
+int disk_file_sync(struct disk *disk)
+{
+	return flush_now(&file_of(disk)->flush);
 }

@@ -181,7 +181,9 @@ static const struct cmdline_option options[] = {
 	{ "export", 'e', "NAME=PATH[,KEY[=VALUE]]...",
 		"Export a file or block device under a name; may be given several times. Keys:\n"
 		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
-		"loses data that clients believe flushed. readonly. description=TEXT. tls: not without TLS.\n"
+		"loses data that clients believe flushed. readonly. overlay=FILE: PATH is only read, what\n"
+		"is written is in FILE; or lost when the server ends, with overlay=temporary.\n"
+		"description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
 		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
