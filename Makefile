@@ -146,6 +146,11 @@ KILLS ?= 100
 check-kills: $(PROGRAMS) $(GUEST)
 	VNBD_KILLS=$(KILLS) $(PROVE) --verbose $(SOAKS)
 
+# This server and its peers, row by row of the specification.
+conformance: $(PROGRAMS)
+	tests/conformance/report $(B) >docs/conformance.md.new
+	mv docs/conformance.md.new docs/conformance.md
+
 check-unit: $(PROGRAMS) $(UNIT_TESTS)
 	$(PROVE) $(UNIT_TESTS)
 
@@ -197,7 +202,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -70,7 +70,7 @@ static void handshake_close(struct handshake *handshake, enum close_reason reaso
 
 static void hand_over(struct handshake *handshake)
 {
-	const struct negotiation *agreed = &handshake->negotiation;
+	struct negotiation *agreed = &handshake->negotiation;
 	struct handshakes *all = handshake->all;
 	struct session *session = session_new(handshake->fd, agreed->export, agreed->dialect, handshake->peer,
 		handshake->in, handshake->in_length);
@@ -80,6 +80,7 @@ static void hand_over(struct handshake *handshake)
 		handshake_close(handshake, CLOSE_memory);
 		return;
 	}
+	agreed->export = NULL;
 	if (handshake->tls)
 		session_secure(session, handshake->tls);
 	session_belong(session, handshake->origin);

@@ -116,6 +116,10 @@
  * after 90. */
 #define DRAIN_DEADLINE_S 10.0
 
+/* How often we look whether exports have shrunk: until then a write behind the new end of a file makes it longer again.
+ * It costs a system call for each export. Growth is found at once, by the request that needs it. */
+#define MEASURE_S 1.0
+
 /* Lines a second about closed connections, so that a hostile client cannot fill the log; the rest is counted. */
 #define CLOSE_LINES_PER_S 10
 

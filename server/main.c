@@ -97,6 +97,16 @@ static int set_tls_verify_peer(void *settings, const char *value, char *why)
 	return 0;
 }
 
+static int set_export_dir(void *settings, const char *value, char *why)
+{
+	struct settings *set = settings;
+
+	if (export_spec_parse_folder(value, &set->exports[set->export_count], why, CMDLINE_WHY_SIZE))
+		return -1;
+	set->export_count++;
+	return 0;
+}
+
 static int set_workers(void *settings, const char *value, char *why)
 {
 	return cmdline_number(value, 1, WORKERS_MAX, &((struct settings *)settings)->workers, why);
@@ -143,7 +153,7 @@ static int take_file(void *settings, const char *word, char *why)
 	struct settings *set = settings;
 
 	for (unsigned i = 0; i < set->export_count; i++) {
-		if (*set->exports[i].name)
+		if (set->exports[i].is_folder || *set->exports[i].name)
 			continue;
 		snprintf(
 			why, CMDLINE_WHY_SIZE, "there is a default export already: %s", set->exports[i].path);
@@ -176,6 +186,11 @@ static const struct cmdline_option options[] = {
 		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
+	{ "export-dir", 'd', "PATH[,KEY[=VALUE]]...",
+		"Each file and block device in the directory is an export, with its name, unless that "
+		"begins\n"
+		"with a dot; opened when a client chooses it. The keys are those of --export.",
+		set_export_dir, NULL },
 	{ "tls", 0, "MODE",
 		"off: none. on: clients may ask for it. require: nothing is said before it. Default: "
 		"require\n"
@@ -382,7 +397,7 @@ int main(int argc, char **argv)
 	settings_init(&settings, argc);
 	cmdline_parse(&cmdline, argc, argv, &settings);
 	if (settings.export_count == 0)
-		cmdline_fail(&cmdline, "nothing to export: give a FILE or --export");
+		cmdline_fail(&cmdline, "nothing to export: give a FILE, --export or --export-dir");
 	settle_tls(&settings);
 	if (settings.single && settings.address_count > 0)
 		cmdline_fail(&cmdline, "--single serves one connection, and --listen waits for others");

@@ -106,6 +106,15 @@ static void on_drain_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 		worker_kill(&server->workers[i]);
 }
 
+static void on_measure(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)ev;
+	(void)events;
+	exports_measure(&server->exports);
+}
+
 static void on_worker_ended(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, ended);
@@ -155,6 +164,9 @@ int server_init(struct server *server, const struct server_limits *limits)
 	server->handshakes.lost = on_connection_lost;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
+	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
+	server->on_measure.data = server;
+	ev_timer_start(server->loop.ev, &server->on_measure);
 	watch_signals(server);
 	return 0;
 }
@@ -181,7 +193,8 @@ static int check_access(
 
 		if (!missing)
 			continue;
-		snprintf(why, why_size, "nobody can use export '%s' unless %s", export->spec.name, missing);
+		snprintf(why, why_size, "nobody can use export '%s' unless %s",
+			export->folder ? export->spec.path : export->spec.name, missing);
 		return -1;
 	}
 	return 0;
@@ -355,5 +368,6 @@ void server_fini(struct server *server)
 		ev_signal_stop(server->loop.ev, &server->on_signal[i]);
 	ev_signal_stop(server->loop.ev, &server->on_hangup);
 	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
+	ev_timer_stop(server->loop.ev, &server->on_measure);
 	loop_fini(&server->loop);
 }

@@ -36,7 +36,7 @@ struct server {
 	struct worker *workers; /* owned */
 	unsigned worker_count, workers_running;
 	ev_signal on_signal[2], on_hangup;
-	ev_timer on_drain_deadline;
+	ev_timer on_drain_deadline, on_measure;
 	int connection; /* owned: the only one we serve, until its handshake starts; or -1 */
 	bool single;	/* we end with it */
 	bool draining;

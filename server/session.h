@@ -22,10 +22,11 @@ struct session;
 
 /* session_new() - any thread.
  * @fd: a connected stream socket in blocking mode; the session's from now on, also on failure.
+ * @export: a reference, the session's from now on, but not on failure.
  * @early: what the client sent behind its handshake, up to RECEIVE_BYTES; copied.
  * @peer: address_text() of the client; copied.
  * Returns NULL without memory. */
-struct session *session_new(int fd, const struct export *export, struct dialect dialect, const char *peer,
+struct session *session_new(int fd, struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length);
 
 /* session_secure() - before session_hand_over(): what follows @early goes through @stream, which is the session's from now
