@@ -18,7 +18,7 @@
 #define DESCRIPTORS_SPARE 64
 
 /* Connections that wait for accept(2) in the kernel: a burst of clients after a restart. */
-#define LISTEN_BACKLOG 256
+#define LISTEN_BACKLOG 1024
 
 /* Connections accepted before other events of the main thread get their turn. */
 #define ACCEPTS_PER_TURN 64
