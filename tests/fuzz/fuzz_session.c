@@ -3,45 +3,15 @@
  *
  * The input is a list of requests, most with the right magic number and near the disk's range: a fuzzer that has to find
  * those first finds little else. What is left of it follows as it is. */
-#include <assert.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "cache/disk_memory.h"
-#include "conf/log.h"
-#include "server/admission.h"
 #include "server/nbd_wire.h"
-#include "server/session.h"
-#include "server/worker.h"
+#include "tests/fuzz/one_worker.h"
 
 /* More than a read may ask for here, so that replies come in parts; less than what makes a run slow. */
 enum { DISK = 192 << 10, STREAM_MAX = 64 << 10, REQUESTS_MAX = 64 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct worker worker;
-static struct export export;
-static struct admission admission;
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
-
-static void begin(void)
-{
-	log_open("fuzz_session", LOG_ERROR);
-	admission_init(&admission, 1, 1);
-	export.spec.name = (char *)"fuzz";
-	require(disk_memory_open(DISK, &export.disk) == 0 && uring_init(&worker.ring) == 0);
-	buffer_pool_init(&worker.buffers, 0);
-	request_pool_init(&worker.requests, 0);
-	worker.retiring = true;
-}
+static struct one_worker one;
 
 /* The input. */
 
@@ -213,24 +183,18 @@ static void serve(const struct stream *stream, size_t early, struct dialect dial
 	struct client client = { .headers = dialect.headers, .leaves = leaves };
 	struct stream rest = { .length = stream->length - early };
 	struct session *session;
-	struct origin *origin;
-	enum close_reason why;
 	int fds[2];
 
 	memcpy(rest.bytes, stream->bytes + early, rest.length);
 	client.stream = &rest;
 	require(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
 	client.fd = fds[1];
-	session = session_new(fds[0], &export, dialect, "fuzz", stream->bytes, early);
+	session = session_new(fds[0], &one.export, dialect, "fuzz", stream->bytes, early);
 	require(session && pthread_create(&client.thread, NULL, run_client, &client) == 0);
-	require(admission_enter(&admission, &(struct peer){ 0 }, &origin, &why));
-	session_belong(session, origin);
-	worker.ring.stopping = false;
-	session_hand_over(session, &worker);
-	uring_run(&worker.ring);
+	session_belong(session, one_worker_admit(&one));
+	one_worker_serve(&one, session);
 	pthread_join(client.thread, NULL);
-	require(!worker.sessions && atomic_load(&worker.load) == 0 &&
-		atomic_load(&admission.connections) == 0);
+	one_worker_is_idle(&one);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -241,8 +205,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t how;
 	size_t early;
 
-	if (!export.disk)
-		begin();
+	if (!one.export.disk)
+		one_worker_begin(&one, DISK);
 	how = (uint8_t)next(&input, 1);
 	early = next(&input, 1) * 8;
 	dialect = (struct dialect){ .headers = how % 3, .allocation = how & 4 && how % 3 != HEADERS_SIMPLE };

@@ -1,0 +1,62 @@
+/* tests/fuzz/one_worker.h -- a server's worker on the fuzzer's own thread, with one export of memory. */
+#pragma once
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cache/disk_memory.h"
+#include "conf/log.h"
+#include "server/admission.h"
+#include "server/session.h"
+#include "server/worker.h"
+
+struct one_worker {
+	struct worker worker;
+	struct export export;
+	struct admission admission;
+};
+
+static inline void require(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+/* @size: of the export, which has no name, bytes. */
+static inline void one_worker_begin(struct one_worker *one, uint64_t size)
+{
+	log_open("fuzz", LOG_ERROR);
+	admission_init(&one->admission, 1, 1);
+	one->export.spec.name = (char *)"";
+	require(disk_memory_open(size, &one->export.disk) == 0 && uring_init(&one->worker.ring) == 0);
+	buffer_pool_init(&one->worker.buffers, 0);
+	request_pool_init(&one->worker.requests, 0);
+	one->worker.retiring = true;
+}
+
+/* The place of the one connection there may be. */
+static inline struct origin *one_worker_admit(struct one_worker *one)
+{
+	enum close_reason why;
+	struct origin *origin;
+
+	require(admission_enter(&one->admission, &(struct peer){ 0 }, &origin, &why));
+	return origin;
+}
+
+/* Returns when @session has ended. */
+static inline void one_worker_serve(struct one_worker *one, struct session *session)
+{
+	one->worker.ring.stopping = false;
+	session_hand_over(session, &one->worker);
+	uring_run(&one->worker.ring);
+}
+
+static inline void one_worker_is_idle(const struct one_worker *one)
+{
+	require(!one->worker.sessions && atomic_load(&one->worker.load) == 0 &&
+		atomic_load(&one->admission.connections) == 0);
+}
