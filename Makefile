@@ -190,7 +190,7 @@ ifeq ($(VARIANT),fuzz)
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
 		echo "== $$fuzzer, $(FUZZ_S) s"; mkdir -p $$fuzzer.corpus; \
-		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 \
+		$$fuzzer -max_total_time=$(FUZZ_S) -timeout=60 -print_final_stats=1 -verbosity=0 -close_fd_mask=2 \
 			-artifact_prefix=$$fuzzer- $$fuzzer.corpus $(call seeds,$$fuzzer) || exit 1; \
 	done
 else

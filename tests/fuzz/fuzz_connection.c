@@ -83,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	handshake_start(&handshakes, fds[0], &(struct peer){ 0 }, one_worker_admit(&one));
 	if (handshakes.first)
 		loop_run(&loop);
-	pthread_join(client.thread, NULL);
+	one_worker_join(&one, client.thread);
 	require(!handshakes.first);
 	one_worker_is_idle(&one);
 	return 0;

@@ -4,6 +4,7 @@
  * The input is a list of requests, most with the right magic number and near the disk's range: a fuzzer that has to find
  * those first finds little else. What is left of it follows as it is. */
 #include "server/nbd_wire.h"
+#include "tests/fuzz/input.h"
 #include "tests/fuzz/one_worker.h"
 
 /* More than a read may ask for here, so that replies come in parts; less than what makes a run slow. */
@@ -12,24 +13,6 @@ enum { DISK = 192 << 10, STREAM_MAX = 64 << 10, REQUESTS_MAX = 64 };
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct one_worker one;
-
-/* The input. */
-
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t next(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	while (bytes-- > 0 && input->size > 0) {
-		value = value << 8 | *input->data++;
-		input->size--;
-	}
-	return value;
-}
 
 /* Most within the disk or just behind it, some anywhere. */
 static uint64_t next_number(struct input *input, uint8_t kind)
@@ -193,7 +176,7 @@ static void serve(const struct stream *stream, size_t early, struct dialect dial
 	require(session && pthread_create(&client.thread, NULL, run_client, &client) == 0);
 	session_belong(session, one_worker_admit(&one));
 	one_worker_serve(&one, session);
-	pthread_join(client.thread, NULL);
+	one_worker_join(&one, client.thread);
 	one_worker_is_idle(&one);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -53,6 +54,16 @@ static inline void one_worker_serve(struct one_worker *one, struct session *sess
 	one->worker.ring.stopping = false;
 	session_hand_over(session, &one->worker);
 	uring_run(&one->worker.ring);
+}
+
+/* Until the client of a session that was served has ended. The kernel may need the ring's thread to let go of the socket, for
+ * which a worker that goes on waits anyway. */
+static inline void one_worker_join(struct one_worker *one, pthread_t client)
+{
+	while (pthread_tryjoin_np(client, NULL)) {
+		io_uring_get_events(&one->worker.ring.ring);
+		sched_yield();
+	}
 }
 
 static inline void one_worker_is_idle(const struct one_worker *one)
