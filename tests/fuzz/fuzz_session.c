@@ -192,6 +192,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		one_worker_begin(&one, DISK);
 	how = (uint8_t)next(&input, 1);
 	early = next(&input, 1) * 8;
+	/* The server shuts down as the session begins. */
+	one.worker.draining = early > 240 * 8;
 	dialect = (struct dialect){ .headers = how % 3, .allocation = how & 4 && how % 3 != HEADERS_SIMPLE };
 	stream.length = 0;
 	for (unsigned i = 0; i < (how >> 4) * 4u && i < REQUESTS_MAX && input.size > 0; i++)
