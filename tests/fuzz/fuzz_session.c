@@ -3,6 +3,8 @@
  *
  * The input is a list of requests, most with the right magic number and near the disk's range: a fuzzer that has to find
  * those first finds little else. What is left of it follows as it is. */
+#include "server/command.h"
+#include "server/meta_query.h"
 #include "server/nbd_wire.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/one_worker.h"
@@ -54,13 +56,28 @@ static void add_payload(struct stream *stream, struct input *input, uint64_t len
 	add(stream, zeroes, length < STREAM_MAX ? length : STREAM_MAX);
 }
 
+/* Of a block status that names contexts: the one there is, or another. */
+static void add_contexts(struct stream *stream, struct input *input, uint64_t length)
+{
+	uint64_t effect = htobe64(next_number(input, (uint8_t)next(input, 1)));
+	uint32_t id = htobe32(META_ALLOCATION_ID ^ (next(input, 1) & 1));
+	uint8_t payload[COMMAND_CONTEXTS_MAX];
+
+	memcpy(payload, &effect, sizeof(effect));
+	memcpy(payload + sizeof(effect), &id, sizeof(id));
+	add(stream, payload, length);
+}
+
 static void add_request(struct stream *stream, struct input *input, enum headers headers)
 {
 	uint8_t kind = (uint8_t)next(input, 1);
 	uint16_t type = (uint16_t)(next(input, 1) % 10), flags = (uint16_t)next(input, 1);
 	uint64_t offset = next_number(input, kind), length = next_number(input, kind >> 2);
 	bool carries = type == NBD_CMD_WRITE;
+	bool names = headers == HEADERS_EXTENDED && type == NBD_CMD_BLOCK_STATUS && kind & 64;
 
+	if (names)
+		length = kind & 32 ? COMMAND_CONTEXTS_MAX : sizeof(uint64_t);
 	if (kind & 16)
 		flags = 0;
 	if (headers == HEADERS_EXTENDED) {
@@ -72,7 +89,7 @@ static void add_request(struct stream *stream, struct input *input, enum headers
 			.length = htobe64(length),
 		};
 
-		if (carries && kind & 32)
+		if (names || (carries && kind & 32))
 			flags |= NBD_CMD_FLAG_PAYLOAD_LEN;
 		header.flags = htobe16(flags);
 		carries = flags & NBD_CMD_FLAG_PAYLOAD_LEN;
@@ -90,7 +107,9 @@ static void add_request(struct stream *stream, struct input *input, enum headers
 		length = (uint32_t)length;
 		add(stream, &header, sizeof(header));
 	}
-	if (carries)
+	if (names)
+		add_contexts(stream, input, length);
+	else if (carries)
 		add_payload(stream, input, length);
 }
 

@@ -1,4 +1,5 @@
-/* tests/fuzz/one_worker.h -- a server's worker on the fuzzer's own thread, with one export of memory. */
+/* tests/fuzz/one_worker.h -- a server's worker on the fuzzer's own thread, with one export of memory, whose requests may
+ * end late. */
 #pragma once
 
 #include <pthread.h>
@@ -13,10 +14,12 @@
 #include "server/admission.h"
 #include "server/session.h"
 #include "server/worker.h"
+#include "tests/fuzz/late_disk.h"
 
 struct one_worker {
 	struct worker worker;
 	struct export export;
+	struct late_disk disk;
 	struct admission admission;
 };
 
@@ -29,10 +32,14 @@ static inline void require(bool holds)
 /* @size: of the export, which has no name, bytes. */
 static inline void one_worker_begin(struct one_worker *one, uint64_t size)
 {
+	struct disk *memory;
+
 	log_open("fuzz", LOG_ERROR);
 	admission_init(&one->admission, 1, 1);
 	one->export.spec.name = (char *)"";
-	require(disk_memory_open(size, &one->export.disk) == 0 && uring_init(&one->worker.ring) == 0);
+	require(disk_memory_open(size, &memory) == 0 && uring_init(&one->worker.ring) == 0);
+	late_disk_init(&one->disk, memory);
+	one->export.disk = &one->disk.disk;
 	buffer_pool_init(&one->worker.buffers, 0);
 	request_pool_init(&one->worker.requests, 0);
 	one->worker.retiring = true;
