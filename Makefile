@@ -34,6 +34,12 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=
 ALL_LDFLAGS += -fsanitize=address,undefined
 endif
 
+ifeq ($(VARIANT),coverage)
+CC := clang
+ALL_CFLAGS += -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping
+ALL_LDFLAGS += -fprofile-instr-generate
+endif
+
 SERVER_LIBS := -luring -lev -lgnutls -lsystemd
 CLIENT_LIBS := -lnbd -luring -lev
 ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd
@@ -177,16 +183,28 @@ $(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/server.a $(B)/client.a $(B)/virtio.a 
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LIBS)
 
+# Each may have a folder of inputs to begin with, of the name that follows fuzz_.
+seeds = $$(ls -d tests/fuzz/corpus/$$(basename $(1) | sed s/fuzz_//) 2>/dev/null)
+
 ifeq ($(VARIANT),fuzz)
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do \
 		echo "== $$fuzzer, $(FUZZ_S) s"; mkdir -p $$fuzzer.corpus; \
-		$$fuzzer -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 -close_fd_mask=2 \
-			-artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; \
+		$$fuzzer -max_total_time=$(FUZZ_S) -timeout=60 -print_final_stats=1 -verbosity=0 -close_fd_mask=2 \
+			-artifact_prefix=$$fuzzer- $$fuzzer.corpus $(call seeds,$$fuzzer) || exit 1; \
 	done
 else
 fuzz:
 	$(MAKE) VARIANT=fuzz fuzz
+endif
+
+# What of the code that reads peers the seeds and the corpora that make fuzz has left reach, as a table.
+ifeq ($(VARIANT),coverage)
+fuzz-coverage: $(FUZZERS)
+	@tests/fuzz/coverage $(FUZZERS)
+else
+fuzz-coverage:
+	@$(MAKE) --no-print-directory VARIANT=coverage fuzz-coverage
 endif
 
 install: $(PROGRAMS)
@@ -202,7 +220,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz fuzz-coverage install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
