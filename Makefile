@@ -207,9 +207,15 @@ fuzz-coverage:
 	@$(MAKE) --no-print-directory VARIANT=coverage fuzz-coverage
 endif
 
+# Where QEMU's and libvirt's tools look for vhost-user back-ends, if PREFIX is /usr or /usr/local.
+BACKENDS = $(PREFIX)/share/qemu/vhost-user
+
 install: $(PROGRAMS)
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 server/vnbd-server.8 client/vnbd-client.8
+	install -d $(DESTDIR)$(BACKENDS)
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|' contrib/50-vnbd-client.json.in >$(DESTDIR)$(BACKENDS)/50-vnbd-client.json
+	chmod 644 $(DESTDIR)$(BACKENDS)/50-vnbd-client.json
 
 demo:
 	contrib/demo

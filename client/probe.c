@@ -13,11 +13,12 @@
 #include <unistd.h>
 
 #include "client/nbd_error.h"
+#include "client/trust.h"
 #include "conf/container.h"
 #include "conf/log.h"
 #include "conf/thread.h"
 
-#define WHY_SIZE 256
+#define WHY_SIZE TRUST_WHY_SIZE
 
 struct probe {
 	struct probe_config config;
@@ -140,10 +141,13 @@ static void say_goodbye(const struct probe *probe, struct nbd_handle *nbd, int64
 static int64_t question(const struct probe *probe, char why[WHY_SIZE])
 {
 	int64_t deadline_ms = now_ms() + PROBE_ANSWER_S * 1000;
-	struct nbd_handle *nbd = nbd_create();
+	struct nbd_handle *nbd;
 	int64_t bytes = -1;
 
+	if (trust_check(probe->config.uri, why))
+		return -1;
 	snprintf(why, WHY_SIZE, "out of memory");
+	nbd = nbd_create();
 	if (!nbd)
 		return -1;
 	nbd_set_uri_allow_local_file(nbd, true);

@@ -34,7 +34,7 @@ ok "no such socket" refused 1 "nbd+unix:///?socket=$tmp/none: No such file or di
 ok "no URI at all" refused 1 "storage1: NBD URI does not have a scheme: valid NBD URIs should start with a scheme like \
 nbd://, nbds:// or nbd+unix://: Invalid argument" --socket-path="$s" storage1
 ok "a password is not shown" refused 1 "nbds://127.0.0.1:$port/: Connection refused" --socket-path="$s" \
-	"nbds://me:secret@127.0.0.1:$port/"
+	"nbds://me:secret@127.0.0.1:$port/?tls-psk-file=$tmp/keys"
 ok "not even in part" bash -c "! grep secret '$tmp/err'"
 ok "and no socket was made" [ ! -e "$s" ]
 
