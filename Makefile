@@ -131,11 +131,8 @@ TESTS = $(filter-out $(foreach n,$(NOT),$(call named,$n)),$(sort $(foreach t,$(T
 PROVE = VNBD_BUILD=$(B) CMOCKA_MESSAGE_OUTPUT=TAP prove --exec '' --jobs $(JOBS) --timer --failures --comments \
 	$(PROVE_FLAGS)
 
-# Depends on a guest's timing under emulation too much for every run: make check-kills.
-SOAKS := tests/guest-survives-a-killed-client.t
-
 check: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS) $(GUEST)
-	$(PROVE) $(filter-out $(SOAKS),$(TESTS))
+	$(PROVE) $(TESTS)
 
 # Without the guests: what runs in a minute or two.
 check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
@@ -150,7 +147,7 @@ check-threads:
 # vnbd-client killed KILLS times under a guest's load, for each layout of the rings.
 KILLS ?= 100
 check-kills: $(PROGRAMS) $(GUEST)
-	VNBD_KILLS=$(KILLS) $(PROVE) --verbose $(SOAKS)
+	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t
 
 # This server and its peers, row by row of the specification.
 conformance: $(PROGRAMS)

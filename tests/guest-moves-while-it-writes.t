@@ -22,11 +22,6 @@ run_guest()
 		-- -qmp "unix:$tmp/$name.qmp,server=on,wait=off" "$@"
 }
 
-tell_the_guest()
-{
-	qemu-io -f raw "nbd+unix:///vm?socket=$tmp/nbd" -c "write -P 0x6d $told_at 512"
-}
-
 at_work()
 {
 	wait_until 90 at_work_or_gone
@@ -66,7 +61,7 @@ move_with()
 	ok "packed=$packed: it moves" "$tests/guest/migrate-guest" "$tmp/source.qmp" "unix:$tmp/migration" 90
 	stop source
 	ok "packed=$packed: the first client ends cleanly" stop client-source
-	ok "packed=$packed: the guest can be told that it has moved" tell_the_guest
+	ok "packed=$packed: the guest can be told that it has moved" tell_guest "nbd+unix:///vm?socket=$tmp/nbd" $told_at
 	ok "packed=$packed: it saw no error and no mismatch" target_end
 	ok "packed=$packed: the second client ends cleanly" stop client
 	stop server

@@ -29,9 +29,12 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+/* In-order is slower than without: a VMM offers it to a guest only if its operator wants it. A single ring is reset by
+ * what stops and describes it anew: GET_VRING_BASE, then all of SET_VRING_*. */
 static uint64_t features_offered(const struct vhost_session *session)
 {
-	return session->blk->features | VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
+	return session->blk->features | VIRTIO_F_IN_ORDER | VIRTIO_F_RING_RESET |
+	       VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
 }
 
 /* The other direction */
@@ -269,7 +272,9 @@ static int reset_device(struct vhost_session *session, struct vhost_message *mes
 /* Spec: "Driver Requirements: Reserved Feature Bits". */
 static bool features_go_together(uint64_t features)
 {
-	return (features & VIRTIO_F_VERSION_1) || !(features & VIRTIO_F_RING_PACKED);
+	const uint64_t modern = VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER | VIRTIO_F_RING_RESET;
+
+	return (features & VIRTIO_F_VERSION_1) || !(features & modern);
 }
 
 /* Spec: "Device Status Field"; a driver that finds FEATURES_OK missing has to give up. */

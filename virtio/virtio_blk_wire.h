@@ -19,6 +19,8 @@
 #define VIRTIO_F_RING_EVENT_IDX	    (1ull << 29)
 #define VIRTIO_F_VERSION_1	    (1ull << 32)
 #define VIRTIO_F_RING_PACKED	    (1ull << 34)
+#define VIRTIO_F_IN_ORDER	    (1ull << 35)
+#define VIRTIO_F_RING_RESET	    (1ull << 40)
 
 /* Spec: "Device Status Field". */
 enum virtio_status {
