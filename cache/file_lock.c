@@ -132,11 +132,13 @@ static int try_take(struct file_lock *lock, int *byte)
 	if (error) {
 		unlock_bytes(lock->fds[0]);
 		unlock_bytes(lock->fds[1]);
-		return error;
 	}
-	lock->next = registry.first;
-	registry.first = lock;
-	return 0;
+	/* Where the filesystem knows no locks, our own disks know of each other nevertheless. */
+	if (error != -EBUSY) {
+		lock->next = registry.first;
+		registry.first = lock;
+	}
+	return error;
 }
 
 /* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen.

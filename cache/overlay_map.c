@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cache/bitmap.h"
+
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words of memory are the file's bytes");
 
 enum { DIRTY = 1, COMMITTING = 2 };
@@ -101,24 +103,8 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 
 bool overlay_map_run(const struct overlay_map *map, uint64_t block, uint64_t limit, uint64_t *end)
 {
-	uint64_t at = block;
-	bool here;
-
 	assert(block < limit && limit <= map->blocks);
-	limit = smaller(limit, block + OVERLAY_RUN_MAX);
-	here = atomic_load_explicit(&map->present[block / 64], memory_order_acquire) >> block % 64 & 1;
-	while (at < limit) {
-		uint64_t word = atomic_load_explicit(&map->present[at / 64], memory_order_acquire);
-		uint64_t other = (here ? ~word : word) >> at % 64;
-
-		if (other) {
-			at += (uint64_t)__builtin_ctzll(other);
-			break;
-		}
-		at = (at / 64 + 1) * 64;
-	}
-	*end = smaller(at, limit);
-	return here;
+	return bitmap_run(map->present, block, smaller(limit, block + OVERLAY_RUN_MAX), end);
 }
 
 bool overlay_map_has(const struct overlay_map *map, uint64_t block, uint64_t end)
@@ -128,20 +114,12 @@ bool overlay_map_has(const struct overlay_map *map, uint64_t block, uint64_t end
 	return overlay_map_run(map, block, end, &run_end) && run_end == end;
 }
 
-/* The bits of the word of @block that lie before @end. */
-static uint64_t bits_from(uint64_t block, uint64_t end)
-{
-	uint64_t from = UINT64_MAX << block % 64;
-
-	return end / 64 == block / 64 ? from & ((1ull << end % 64) - 1) : from;
-}
-
 void overlay_map_mark(struct overlay_map *map, uint64_t block, uint64_t end)
 {
 	assert(block < end && end <= map->blocks);
 	pthread_mutex_lock(&map->lock);
 	for (uint64_t at = block; at < end; at = (at / 64 + 1) * 64)
-		set_word(&map->marked[at / 64], bits_from(at, end));
+		set_word(&map->marked[at / 64], bitmap_bits(at, end));
 	pthread_mutex_unlock(&map->lock);
 }
 
@@ -150,7 +128,7 @@ void overlay_map_add(struct overlay_map *map, uint64_t block, uint64_t end)
 	assert(block < end && end <= map->blocks);
 	pthread_mutex_lock(&map->lock);
 	for (uint64_t at = block; at < end; at = (at / 64 + 1) * 64) {
-		uint64_t bits = bits_from(at, end);
+		uint64_t bits = bitmap_bits(at, end);
 
 		if (!(bits & ~atomic_load_explicit(&map->present[at / 64], memory_order_relaxed)))
 			continue;

@@ -31,8 +31,6 @@ static void lend_extents(struct carry *carry)
 /* Takes in the extents of a part: they end where it does, and those of a kind with their neighbour become one. */
 static void fold_extents(struct carry *carry)
 {
-	struct block_req *req = carry->req;
-	unsigned count = req->extents.count;
 	uint64_t told = 0;
 
 	for (unsigned i = 0; i < carry->inner.extents.count && told < carry->part; i++) {
@@ -40,12 +38,8 @@ static void fold_extents(struct carry *carry)
 
 		extent.length = overlay_smaller(extent.length, carry->part - told);
 		told += extent.length;
-		if (count > 0 && req->extents.list[count - 1].flags == extent.flags)
-			req->extents.list[count - 1].length += extent.length;
-		else
-			req->extents.list[count++] = extent;
+		disk_extent_add(carry->req, extent.length, extent.flags); /* there is room: they were there */
 	}
-	req->extents.count = count;
 	carry->part = told;
 }
 

@@ -6,13 +6,12 @@ import os
 import subprocess
 
 from nbd_raw import *
-from rig import BUILD, Rig
+from rig import BUILD, Rig, skip_all
 
 try:
     import nbd
 except ImportError:
-    print("1..0 # SKIP no python3-libnbd")
-    raise SystemExit
+    skip_all("no python3-libnbd")
 
 MIB = 1 << 20
 
