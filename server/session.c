@@ -50,6 +50,8 @@ struct session {
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
 	bool cancelling;
+	struct uring_op pause; /* between two turns */
+	bool pausing;
 
 	unsigned requests, on_disk;
 	size_t bytes;	   /* data of all requests, up to CONNECTION_BYTES_MAX */
@@ -217,9 +219,32 @@ static bool has_room(const struct session *session, size_t wanted)
 {
 	if (session->requests >= CONNECTION_REQUESTS_MAX)
 		return false;
-	if (session->bytes > 0 && session->bytes + wanted > CONNECTION_BYTES_MAX)
-		return false;
+	return session->bytes == 0 || session->bytes + wanted <= CONNECTION_BYTES_MAX;
+}
+
+static bool has_turn(const struct session *session, size_t wanted)
+{
 	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
+}
+
+/* Go on in the next turn. Nothing else may bring it about: the disk may have answered all at once, and the send wait for a
+ * client that reads no reply before it has sent all its requests. */
+static void pause_turn(struct session *session)
+{
+	if (session->pausing)
+		return;
+	io_uring_prep_nop(uring_sqe(&session->worker->ring, &session->pause));
+	session->pausing = true;
+}
+
+static void on_paused(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, pause);
+
+	(void)result;
+	(void)flags;
+	session->pausing = false;
+	wake(session);
 }
 
 static void take_buffer(struct session *session, struct request *request, size_t wanted)
@@ -288,8 +313,10 @@ static bool take_header(struct session *session)
 		return false;
 	}
 	wanted = data_wanted(session, &command);
-	if (!has_room(session, wanted)) {
+	if (!has_room(session, wanted) || !has_turn(session, wanted)) {
 		session->in.stalled = true;
+		if (has_room(session, wanted) && session->on_disk == 0)
+			pause_turn(session);
 		return false;
 	}
 	session->in.start += header;
@@ -662,8 +689,8 @@ static void drop_partial(struct session *session)
 
 static bool is_idle(const struct session *session)
 {
-	return !session->in.armed && !session->out.armed && !session->cancelling && session->on_disk == 0 &&
-	       !session->turn.queued;
+	return !session->in.armed && !session->out.armed && !session->cancelling && !session->pausing &&
+	       session->on_disk == 0 && !session->turn.queued;
 }
 
 static void session_free(struct session *session)
@@ -743,6 +770,7 @@ struct session *session_new(int fd, const struct export *export, struct dialect 
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
 	session->cancel.done = on_cancelled;
+	session->pause.done = on_paused;
 	session->in.op.done = on_received;
 	session->in.bytes = bytes;
 	session->in.end = early_length;
