@@ -62,6 +62,7 @@ struct session {
 		bool armed;
 		bool stalled;	/* what waits in bytes finds no room: do not receive */
 		bool more;	/* the socket had more: do not poll first */
+		bool bulk;	/* large payloads are coming: receive a header alone */
 		int ended;	/* 0, or the end of the stream as -errno; -ENODATA: in order */
 		uint8_t *bytes; /* owned: RECEIVE_BYTES */
 		size_t start, end;
@@ -275,6 +276,7 @@ static bool begin(struct session *session, const struct command *command, size_t
 		command, &session->export->disk->facts, session->dialect, &request->block, &request->why);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
+	session->in.bulk = command->payload >= RECEIVE_BULK_MIN;
 	if (command->payload > 0) {
 		session->in.request = request;
 		session->in.rest = (uint32_t)command->payload;
@@ -440,6 +442,17 @@ static void on_received(struct uring_op *op, int result, unsigned flags)
 	wake(session);
 }
 
+/* For what follows the bytes that wait: the rest of a header alone where a large payload is to be expected behind it, so that
+ * it goes straight into its buffer. */
+static struct iovec header_space(const struct session *session)
+{
+	struct iovec space = receive_space(session);
+
+	if (session->in.bulk && session->state == SESSION_OPEN)
+		space.iov_len = command_header_size(session->dialect.headers) - session->in.end;
+	return space;
+}
+
 /* Straight into the request's buffer, together with what follows where little is missing. */
 static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 {
@@ -449,14 +462,14 @@ static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 		return;
 	}
 	session->in.iov[0] = (struct iovec){ payload_rest(session), session->in.rest };
-	session->in.iov[1] = receive_space(session);
+	session->in.iov[1] = header_space(session);
 	session->in.message = (struct msghdr){ .msg_iov = session->in.iov, .msg_iovlen = 2 };
 	io_uring_prep_recvmsg(sqe, session->fd, &session->in.message, 0);
 }
 
 static void prepare_bytes(struct session *session, struct io_uring_sqe *sqe)
 {
-	struct iovec space = receive_space(session);
+	struct iovec space = session->in.request ? receive_space(session) : header_space(session);
 
 	session->in.direct = 0;
 	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
