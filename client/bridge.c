@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/stripe.h"
+#include "client/capacity.h"
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
@@ -35,6 +35,9 @@ struct bridge {
 	struct bridge_thread threads[BRIDGE_THREADS_MAX];
 	unsigned thread_count; /* loops that were made */
 	struct vhost_user *vhost;
+	struct capacity *capacity; /* owned */
+	struct loop *main;	   /* borrowed: while it serves */
+	struct mail on_end;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -77,12 +80,14 @@ static int dial(struct bridge *bridge, struct bridge_thread *thread, const struc
 		.name = bridge->name,
 		.readonly = bridge->config->readonly,
 		.watch = &dial.watch,
+		.sizes = capacity_sizes(bridge->capacity, &thread->loop),
 		.promised = promised,
 	};
 	struct link *link;
 
-	if (link_new(&config, &link))
+	if (!config.sizes || link_new(&config, &link))
 		return out_of_memory(why);
+	capacity_add(config.sizes, link);
 	thread->links[thread->link_count++] = link;
 	loop_run(&thread->loop);
 	return dial.failed ? -1 : 0;
@@ -173,15 +178,27 @@ static int make_disks(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return 0;
 }
 
+static void on_resized(void *arg, uint64_t bytes)
+{
+	vhost_user_resize(((struct bridge *)arg)->vhost, bytes);
+}
+
 int bridge_new(const struct bridge_config *config, struct bridge **out, char why[BRIDGE_WHY_SIZE])
 {
 	struct bridge *bridge = calloc(1, sizeof(*bridge));
+	struct capacity_config capacity = { .uri = config->uri, .changed = on_resized, .arg = bridge };
 	char reason[BRIDGE_WHY_SIZE - URI_SHOWN_SIZE - 2];
 
 	if (!bridge)
 		return out_of_memory(why);
 	bridge->config = config;
 	uri_shown(config->uri, bridge->name);
+	capacity.name = bridge->name;
+	bridge->capacity = capacity_new(&capacity);
+	if (!bridge->capacity) {
+		free(bridge);
+		return out_of_memory(why);
+	}
 	if (connect_first(bridge, why) || connect_others(bridge, why) || make_disks(bridge, why)) {
 		snprintf(reason, sizeof(reason), "%s", why);
 		snprintf(why, BRIDGE_WHY_SIZE, "%s: %s", bridge->name, reason);
@@ -204,6 +221,7 @@ void bridge_free(struct bridge *bridge)
 {
 	for (unsigned i = 0; i < bridge->thread_count; i++)
 		free_thread(&bridge->threads[i]);
+	capacity_free(bridge->capacity);
 	free(bridge);
 }
 
@@ -254,7 +272,7 @@ static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return -1;
 }
 
-int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
+static int serve_device(struct bridge *bridge, int listen_fd)
 {
 	struct virtio_blk_config config = {
 		.facts = bridge->facts,
@@ -263,13 +281,20 @@ int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char w
 		.serial = bridge->config->serial,
 	};
 	struct queue_thread queues[BRIDGE_THREADS_MAX];
-	int error;
 
 	for (unsigned i = 0; i < bridge->thread_count; i++)
 		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
+	return vhost_user_new(bridge->main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
+}
+
+/* Returns 0; or -1 with the reason in @why and no thread running. */
+static int start_device(struct bridge *bridge, int listen_fd, char why[BRIDGE_WHY_SIZE])
+{
+	int error;
+
 	if (start_threads(bridge, why))
 		return -1;
-	error = vhost_user_new(main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
+	error = serve_device(bridge, listen_fd);
 	if (!error)
 		return 0;
 	stop_threads(bridge, bridge->thread_count);
@@ -278,15 +303,43 @@ int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char w
 	return -1;
 }
 
-static void on_vhost_stopped(void *arg)
+int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
 {
-	struct bridge *bridge = arg;
+	struct bridge_thread *first = &bridge->threads[0];
+
+	bridge->main = main;
+	if (capacity_start(bridge->capacity, main, bridge->facts.size, first->disk, &first->loop))
+		return out_of_memory(why);
+	if (start_device(bridge, listen_fd, why))
+		return -1;
+	capacity_watch(bridge->capacity);
+	return 0;
+}
+
+void bridge_look(struct bridge *bridge)
+{
+	capacity_look(bridge->capacity);
+}
+
+/* Behind the last letter of a thread that is no more. */
+static void read_end(struct mail *mail)
+{
+	struct bridge *bridge = container_of(mail, struct bridge, on_end);
 	void (*stopped)(void *) = bridge->stopped;
 	void *stopped_arg = bridge->stopped_arg;
 
-	stop_threads(bridge, bridge->thread_count);
 	bridge_free(bridge);
 	stopped(stopped_arg);
+}
+
+static void on_vhost_stopped(void *arg)
+{
+	struct bridge *bridge = arg;
+
+	stop_threads(bridge, bridge->thread_count);
+	capacity_stop(bridge->capacity);
+	bridge->on_end.read = read_end;
+	loop_post(bridge->main, &bridge->on_end);
 }
 
 void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg)

@@ -40,6 +40,9 @@ int bridge_new(const struct bridge_config *config, struct bridge **out, char why
  * Returns 0; or -1 with the reason in @why, and the bridge is as after bridge_new(). */
 int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE]);
 
+/* bridge_look() - ask the server at once whether the export has another size. While it serves. */
+void bridge_look(struct bridge *bridge);
+
 /* bridge_stop() - take no more requests, let those in flight end, part with VMM and server; then @stopped runs on the
  * main loop and the bridge is freed. It takes as long as the server takes to answer: the caller has to limit it. */
 void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg);

@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -288,6 +287,27 @@ void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_addr
 			return length <= is->size - into ? memory->regions[i].host + into : NULL;
 	}
 	return NULL;
+}
+
+bool guest_memory_address_of(const struct guest_memory *memory, const void *host, uint64_t *guest_address)
+{
+	for (unsigned i = 0; i < memory->count; i++) {
+		const struct mapped_region *region = &memory->regions[i];
+		uint64_t into = (uintptr_t)host - (uintptr_t)region->host;
+
+		if ((uintptr_t)host >= (uintptr_t)region->host && into < region->is.size) {
+			*guest_address = region->is.guest_address + into;
+			return true;
+		}
+	}
+	return false;
+}
+
+uint64_t guest_memory_end(const struct guest_memory *memory)
+{
+	const struct mapped_region *last = &memory->regions[memory->count];
+
+	return memory->count ? last[-1].is.guest_address + last[-1].is.size : 0;
 }
 
 int guest_memory_read(const struct guest_memory *memory, uint64_t guest_address, void *out, uint64_t length)
