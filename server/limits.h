@@ -48,7 +48,12 @@
 
 /* A payload that lacks this much is received alone, in one operation that the kernel ends when all is there; one that
  * lacks less is received together with what follows it. */
-#define RECEIVE_WHOLE_MIN RECEIVE_BYTES
+#define RECEIVE_WHOLE_MIN (128u << 10)
+
+/* After a payload of this much the next header is received alone, so that the payload behind it goes straight into its
+ * buffer: one more operation is then cheaper than copying. Measured: writes of 128 KiB and more cost a sixth less, of
+ * 64 KiB two fifths more. */
+#define RECEIVE_BULK_MIN (128u << 10)
 
 /* Requests of one connection between their header and their reply; when full the socket is not read. Clients in the
  * wild keep 16 to 256 in flight. */

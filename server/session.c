@@ -53,6 +53,8 @@ struct session {
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
 	bool cancelling;
+	struct uring_op pause; /* between two turns */
+	bool pausing;
 
 	unsigned requests, on_disk;
 	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
@@ -67,6 +69,7 @@ struct session {
 		bool armed;
 		bool stalled;	/* what waits in bytes finds no room: do not receive */
 		bool more;	/* the socket had more: do not poll first */
+		bool bulk;	/* large payloads are coming: receive a header alone */
 		int ended;	/* 0, or the end of the stream as -errno; -ENODATA: in order */
 		uint8_t *bytes; /* owned: RECEIVE_BYTES */
 		size_t start, end;
@@ -282,9 +285,32 @@ static bool has_room(struct session *session, size_t wanted)
 		return false;
 	if (session->bytes > 0 && session->bytes + size > CONNECTION_BYTES_MAX)
 		return false;
-	if (session->turn_bytes > 0 && session->turn_bytes + wanted > TURN_BYTES_MAX)
-		return false;
 	return has_memory(session, session->bytes + size);
+}
+
+static bool has_turn(const struct session *session, size_t wanted)
+{
+	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
+}
+
+/* Go on in the next turn. Nothing else may bring it about: the disk may have answered all at once, and the send wait for a
+ * client that reads no reply before it has sent all its requests. */
+static void pause_turn(struct session *session)
+{
+	if (session->pausing)
+		return;
+	io_uring_prep_nop(uring_sqe(&session->worker->ring, &session->pause));
+	session->pausing = true;
+}
+
+static void on_paused(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, pause);
+
+	(void)result;
+	(void)flags;
+	session->pausing = false;
+	wake(session);
 }
 
 static void take_buffer(struct session *session, struct request *request, size_t wanted)
@@ -327,6 +353,7 @@ static bool begin(struct session *session, const struct command *command, size_t
 	request->status = check(session, request);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
+	session->in.bulk = command->payload >= RECEIVE_BULK_MIN;
 	if (command->payload > 0) {
 		session->in.request = request;
 		session->in.ticks = 0;
@@ -366,8 +393,10 @@ static bool take_header(struct session *session)
 		return false;
 	}
 	wanted = data_wanted(session, &command);
-	if (!has_room(session, wanted)) {
+	if (!has_room(session, wanted) || !has_turn(session, wanted)) {
 		session->in.stalled = true;
+		if (has_room(session, wanted) && session->on_disk == 0)
+			pause_turn(session);
 		return false;
 	}
 	session->in.start += header;
@@ -491,6 +520,17 @@ static void on_received(struct uring_op *op, int result, unsigned flags)
 	wake(session);
 }
 
+/* For what follows the bytes that wait: the rest of a header alone where a large payload is to be expected behind it, so that
+ * it goes straight into its buffer. */
+static struct iovec header_space(const struct session *session)
+{
+	struct iovec space = receive_space(session);
+
+	if (session->in.bulk && session->state == SESSION_OPEN)
+		space.iov_len = command_header_size(session->dialect.headers) - session->in.end;
+	return space;
+}
+
 /* Straight into the request's buffer, together with what follows where little is missing. */
 static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 {
@@ -500,14 +540,14 @@ static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 		return;
 	}
 	session->in.iov[0] = (struct iovec){ payload_rest(session), session->in.rest };
-	session->in.iov[1] = receive_space(session);
+	session->in.iov[1] = header_space(session);
 	session->in.message = (struct msghdr){ .msg_iov = session->in.iov, .msg_iovlen = 2 };
 	io_uring_prep_recvmsg(sqe, session->fd, &session->in.message, 0);
 }
 
 static void prepare_bytes(struct session *session, struct io_uring_sqe *sqe)
 {
-	struct iovec space = receive_space(session);
+	struct iovec space = session->in.request ? receive_space(session) : header_space(session);
 
 	session->in.direct = 0;
 	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
@@ -748,8 +788,8 @@ static void drop_partial(struct session *session)
 
 static bool is_idle(const struct session *session)
 {
-	return !session->in.armed && !session->out.armed && !session->cancelling && session->on_disk == 0 &&
-	       !session->claiming && !session->turn.queued;
+	return !session->in.armed && !session->out.armed && !session->cancelling && !session->pausing &&
+	       !session->claiming && session->on_disk == 0 && !session->turn.queued;
 }
 
 static void session_free(struct session *session)
@@ -866,6 +906,7 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 	session->arrival.read = on_arrival;
 	session->claim.granted.read = on_granted;
 	session->cancel.done = on_cancelled;
+	session->pause.done = on_paused;
 	session->in.op.done = on_received;
 	session->in.bytes = bytes;
 	session->in.end = early_length;
