@@ -11,11 +11,11 @@ PREFIX ?= /usr/local
 VERSION := 0.1
 
 CFLAGS ?= -O2 -g
+WERROR ?= $(if $(CI),-Werror)
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -DVNBD_VERSION='"$(VERSION)"' -I. \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla $(WERROR) \
 	-pthread -fno-omit-frame-pointer -fstack-protector-strong -fPIE $(CFLAGS)
 ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS)
-WERROR ?= $(if $(CI),-Werror)
 
 ifeq ($(VARIANT),asan)
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all

@@ -393,9 +393,13 @@ static bool take_header(struct session *session)
 		return false;
 	}
 	wanted = data_wanted(session, &command);
-	if (!has_room(session, wanted) || !has_turn(session, wanted)) {
+	if (!has_room(session, wanted)) {
 		session->in.stalled = true;
-		if (has_room(session, wanted) && session->on_disk == 0)
+		return false;
+	}
+	if (!has_turn(session, wanted)) {
+		session->in.stalled = true;
+		if (session->on_disk == 0)
 			pause_turn(session);
 		return false;
 	}
