@@ -133,20 +133,24 @@ static void on_moved_shared(struct uring_op *op, int result, unsigned flags)
 	disk_finish(req, status);
 }
 
+/* The first @bytes of @req are moved. Returns 0: that was all; or DISK_PENDING: the rest has to go through the ring. */
+static int begun(struct block_req *req, size_t bytes)
+{
+	if (bytes == req->length)
+		return 0;
+	iov_skip(req, bytes);
+	req->offset += bytes;
+	req->length -= bytes;
+	return DISK_PENDING;
+}
+
 /* Writes @req now if that is the cheaper way. Returns DISK_PENDING: (the rest of) it still has to go through the ring;
  * else as disk_submit(). */
 static int write_now(struct file *file, struct block_req *req)
 {
 	int wrote = inline_write(&file->gate, file->fd, req);
 
-	if (wrote < 0)
-		return wrote;
-	if ((uint64_t)wrote == req->length)
-		return 0;
-	iov_skip(req, (size_t)wrote);
-	req->offset += (uint64_t)wrote;
-	req->length -= (uint64_t)wrote;
-	return DISK_PENDING;
+	return wrote < 0 ? wrote : begun(req, (size_t)wrote);
 }
 
 static int file_write_shared(struct file *file, struct block_req *req)
@@ -181,7 +185,10 @@ static int file_write(struct file *file, struct block_req *req)
 
 static int file_read(struct file *file, struct block_req *req)
 {
-	return start_move(file, req, on_moved);
+	size_t got = file->direct ? 0 : inline_read(&file->reads, file->fd, req);
+	int status = begun(req, got);
+
+	return status == DISK_PENDING ? start_move(file, req, on_moved) : status;
 }
 
 static int file_flush(struct file *file, struct block_req *req)
