@@ -118,9 +118,11 @@ with Rig() as rig:
         rig.same("a context of a file that does not exist", ERR_UNKNOWN, select_status(connection, "up"))
     rig.ok("a context is for the file of that name", has_status(server, "named", "named") and has_status(server, "a", "a"))
     rig.ok("for no other", not has_status(server, "a", "through"))
+    rig.ok("nothing is open between them", wait_until(lambda: not open_files(server, folder)))
     rig.ok("also for one that came meanwhile",
            has_status(server, "a", "a", between=lambda: replace(folder + "/a")) and ask(server, OPT_INFO, "a") == 32 * KIB)
     os.rename(folder + "/a.old", folder + "/a")
+    rig.ok("which ends with its client", wait_until(lambda: not any(name.startswith("a") for name in open_files(server, folder))))
     with Connection(server.address) as one, Connection(server.address) as other:
         one.go("a")
         rig.same("the one that is used is open", ["a"], open_files(server, folder))
