@@ -35,7 +35,7 @@ ALL_LDFLAGS += -fsanitize=address,undefined
 endif
 
 SERVER_LIBS := -luring -lev -lgnutls
-CLIENT_LIBS := -lnbd -luring -lev
+CLIENT_LIBS := -lnbd -luring -lev -lmnl
 ALL_LIBS := $(CLIENT_LIBS) -lgnutls
 
 # make V=1 shows the commands.

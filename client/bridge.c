@@ -6,16 +6,20 @@
  */
 #include "client/bridge.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "client/stripe.h"
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "virtio/vduse.h"
 #include "virtio/vhost_user.h"
 
 struct bridge_thread {
@@ -33,8 +37,9 @@ struct bridge {
 	struct disk_facts facts;
 	unsigned connections; /* of each thread */
 	struct bridge_thread threads[BRIDGE_THREADS_MAX];
-	unsigned thread_count; /* loops that were made */
-	struct vhost_user *vhost;
+	unsigned thread_count;	  /* loops that were made */
+	struct vhost_user *vhost; /* one of these two, while it serves */
+	struct vduse *vduse;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -254,19 +259,29 @@ static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return -1;
 }
 
-int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
+static struct virtio_blk_config device_config(const struct bridge *bridge)
 {
-	struct virtio_blk_config config = {
+	return (struct virtio_blk_config){
 		.facts = bridge->facts,
 		.num_queues = bridge->config->num_queues,
 		.readonly = bridge->config->readonly,
 		.serial = bridge->config->serial,
 	};
+}
+
+static void list_threads(struct bridge *bridge, struct queue_thread queues[BRIDGE_THREADS_MAX])
+{
+	for (unsigned i = 0; i < bridge->thread_count; i++)
+		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
+}
+
+int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
+{
+	struct virtio_blk_config config = device_config(bridge);
 	struct queue_thread queues[BRIDGE_THREADS_MAX];
 	int error;
 
-	for (unsigned i = 0; i < bridge->thread_count; i++)
-		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
+	list_threads(bridge, queues);
 	if (start_threads(bridge, why))
 		return -1;
 	error = vhost_user_new(main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
@@ -278,7 +293,35 @@ int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char w
 	return -1;
 }
 
-static void on_vhost_stopped(void *arg)
+/* To have memory free, the kernel may write to this disk: what we allocate must not wait for that. Threads inherit it. */
+static void serve_writeback(void)
+{
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
+		log_warning(
+			"cannot keep clear of the kernel's own writes when memory is short: %s (that takes "
+			"CAP_SYS_RESOURCE)",
+			strerror(errno));
+}
+
+int bridge_attach(struct bridge *bridge, struct loop *main, const char *name, void (*failed)(void *arg),
+	void *arg, char why[BRIDGE_WHY_SIZE])
+{
+	struct virtio_blk_config config = device_config(bridge);
+	struct queue_thread queues[BRIDGE_THREADS_MAX];
+
+	static_assert(BRIDGE_WHY_SIZE >= VDUSE_WHY_SIZE, "room for the device's reason");
+	list_threads(bridge, queues);
+	serve_writeback();
+	if (start_threads(bridge, why))
+		return -1;
+	if (vduse_new(main, name, &config, queues, bridge->thread_count, failed, arg, &bridge->vduse, why) ==
+		0)
+		return 0;
+	stop_threads(bridge, bridge->thread_count);
+	return -1;
+}
+
+static void on_device_stopped(void *arg)
 {
 	struct bridge *bridge = arg;
 	void (*stopped)(void *) = bridge->stopped;
@@ -293,5 +336,8 @@ void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg)
 {
 	bridge->stopped = stopped;
 	bridge->stopped_arg = arg;
-	vhost_user_stop(bridge->vhost, on_vhost_stopped, bridge);
+	if (bridge->vduse)
+		vduse_stop(bridge->vduse, on_device_stopped, bridge);
+	else
+		vhost_user_stop(bridge->vhost, on_device_stopped, bridge);
 }

@@ -11,6 +11,7 @@
 #include "client/stripe.h"
 #include "conf/cmdline.h"
 #include "conf/log.h"
+#include "virtio/vduse.h"
 #include "virtio/virtio_blk.h"
 
 /* What is in flight when we are told to end gets so long to come to an end; a server that is away gets no more. */
@@ -20,6 +21,7 @@ struct settings {
 	struct bridge_config bridge;
 	const char *socket_path;
 	int fd; /* -1: none */
+	const char *vduse;
 	bool verbose;
 };
 
@@ -28,6 +30,7 @@ struct program {
 	ev_signal on_term, on_int;
 	struct socket_path socket;
 	struct bridge *bridge; /* owned while it serves */
+	bool failed;
 };
 
 /* -- the command line --------------------------------------------------------------------------------------------- */
@@ -46,6 +49,17 @@ static int set_fd(void *settings, const char *value, char *why)
 	if (cmdline_number(value, 0, 1 << 20, &fd, why))
 		return -1;
 	((struct settings *)settings)->fd = (int)fd;
+	return 0;
+}
+
+static int set_vduse(void *settings, const char *value, char *why)
+{
+	if (!vduse_name_is_valid(value)) {
+		snprintf(why, CMDLINE_WHY_SIZE,
+			"a device's name is of up to 64 letters, digits, '-', '_', '.'");
+		return -1;
+	}
+	((struct settings *)settings)->vduse = value;
 	return 0;
 }
 
@@ -122,6 +136,10 @@ static const struct cmdline_option options[] = {
 		set_socket_path, NULL },
 	{ "fd", 'f', "N", "Serve at the listening Unix socket that our parent left open as descriptor N.",
 		set_fd, NULL },
+	{ "vduse", 0, "NAME",
+		"No virtual machine: attach the disk to this host's own kernel as /dev/vdX, by a VDUSE\n"
+		"device called NAME. As root; needs the kernel's modules vduse and virtio-vdpa.",
+		set_vduse, NULL },
 	{ "read-only", 'r', NULL, "Offer a read-only disk and never change the export.", set_read_only,
 		NULL },
 	{ "num-queues", 'q', "N",
@@ -143,7 +161,8 @@ static const struct cmdline_option options[] = {
 
 static const struct cmdline cmdline = {
 	.program = "vnbd-client",
-	.synopsis = "--socket-path=PATH [OPTION]... NBD-URI\n--fd=N [OPTION]... NBD-URI",
+	.synopsis = "--socket-path=PATH [OPTION]... NBD-URI\n--fd=N [OPTION]... NBD-URI\n"
+		    "--vduse=NAME [OPTION]... NBD-URI",
 	.purpose =
 		"Gives a virtual machine a disk that is an NBD export: a vhost-user-blk back-end. While the\n"
 		"NBD server is away the machine waits; it never sees an I/O error for that.\n"
@@ -166,10 +185,12 @@ static unsigned default_queues(void)
 
 static void check_settings(const struct settings *settings)
 {
-	if (settings->socket_path && settings->fd >= 0)
-		cmdline_fail(&cmdline, "--socket-path and --fd exclude each other");
-	if (!settings->socket_path && settings->fd < 0)
-		cmdline_fail(&cmdline, "where to serve? --socket-path or --fd is missing");
+	int places = !!settings->socket_path + (settings->fd >= 0) + !!settings->vduse;
+
+	if (places > 1)
+		cmdline_fail(&cmdline, "--socket-path, --fd and --vduse exclude each other");
+	if (places == 0)
+		cmdline_fail(&cmdline, "where to serve? --socket-path, --fd or --vduse is missing");
 	if (!settings->bridge.uri)
 		cmdline_fail(&cmdline, "the NBD URI is missing");
 }
@@ -214,18 +235,31 @@ static void on_deadline(int number)
 	_exit(write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-static void on_end_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
+static void end(struct program *program)
 {
-	struct program *program = watcher->data;
-
-	(void)revents;
-	log_info("ending: %s", strsignal(watcher->signum));
-	ev_signal_stop(ev, &program->on_term);
-	ev_signal_stop(ev, &program->on_int);
+	ev_signal_stop(program->loop.ev, &program->on_term);
+	ev_signal_stop(program->loop.ev, &program->on_int);
 	socket_remove(&program->socket);
 	signal(SIGALRM, on_deadline);
 	alarm(STOP_S);
 	bridge_stop(program->bridge, on_stopped, program);
+}
+
+static void on_end_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
+{
+	(void)ev;
+	(void)revents;
+	log_info("ending: %s", strsignal(watcher->signum));
+	end(watcher->data);
+}
+
+/* The log says why. */
+static void on_failed(void *arg)
+{
+	struct program *program = arg;
+
+	program->failed = true;
+	end(program);
 }
 
 static void watch_signals(struct program *program)
@@ -245,15 +279,23 @@ static void tell_ready(const struct settings *settings)
 		log_info("listening on descriptor %d", settings->fd);
 }
 
-/* Serves until a signal. Returns -1 after telling why it cannot. */
-static int serve(struct program *program, const struct settings *settings)
+/* Returns 0, or -1 after telling why it cannot. */
+static int serve_kernel(struct program *program, const struct settings *settings)
 {
 	char why[BRIDGE_WHY_SIZE];
-	int fd;
 
-	/* First, so that whoever ends us from now on finds the socket removed. */
-	watch_signals(program);
-	fd = open_socket(program, settings);
+	if (bridge_attach(program->bridge, &program->loop, settings->vduse, on_failed, program, why)) {
+		log_error("%s", why);
+		return -1;
+	}
+	return 0;
+}
+
+static int serve_socket(struct program *program, const struct settings *settings)
+{
+	char why[BRIDGE_WHY_SIZE];
+	int fd = open_socket(program, settings);
+
 	if (fd < 0)
 		return -1;
 	if (bridge_serve(program->bridge, &program->loop, fd, why)) {
@@ -263,9 +305,19 @@ static int serve(struct program *program, const struct settings *settings)
 		return -1;
 	}
 	tell_ready(settings);
+	return 0;
+}
+
+/* Serves until a signal. Returns -1 after telling why it cannot. */
+static int serve(struct program *program, const struct settings *settings)
+{
+	/* First, so that whoever ends us from now on finds the socket removed. */
+	watch_signals(program);
+	if (settings->vduse ? serve_kernel(program, settings) : serve_socket(program, settings))
+		return -1;
 	loop_run(&program->loop);
 	alarm(0);
-	return 0;
+	return program->failed ? -1 : 0;
 }
 
 static int run(const struct settings *settings)
@@ -282,7 +334,8 @@ static int run(const struct settings *settings)
 		log_error("%s", why);
 		error = -1;
 	} else if (serve(&program, settings)) {
-		bridge_free(program.bridge);
+		if (program.bridge)
+			bridge_free(program.bridge);
 		error = -1;
 	}
 	loop_fini(&program.loop);
