@@ -34,9 +34,9 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=
 ALL_LDFLAGS += -fsanitize=address,undefined
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls
+SERVER_LIBS := -luring -lev -lgnutls -lsystemd
 CLIENT_LIBS := -lnbd -luring -lev -lmnl
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -151,6 +151,11 @@ KILLS ?= 100
 check-kills: $(PROGRAMS) $(GUEST)
 	VNBD_KILLS=$(KILLS) $(PROVE) --verbose $(SOAKS)
 
+# This server and its peers, row by row of the specification.
+conformance: $(PROGRAMS)
+	tests/conformance/report $(B) >docs/conformance.md.new
+	mv docs/conformance.md.new docs/conformance.md
+
 check-unit: $(PROGRAMS) $(UNIT_TESTS)
 	$(PROVE) $(UNIT_TESTS)
 
@@ -202,7 +207,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit lint fuzz install demo asan tsan clang format clean
+.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -149,6 +149,14 @@ static int align_submit(struct disk *disk, struct block_req *req)
 	}
 }
 
+static void align_measure(struct disk *disk)
+{
+	struct align *align = align_of(disk);
+
+	disk_measure(align->below);
+	disk->facts.size = align->below->facts.size;
+}
+
 static void align_free(struct disk *disk)
 {
 	struct align *align = align_of(disk);
@@ -161,7 +169,9 @@ static void align_free(struct disk *disk)
 
 int align_open(struct disk *below, uint32_t memory_grid, uint32_t space_grid, struct disk **out)
 {
-	static const struct disk_ops ops = { .submit = align_submit, .free = align_free };
+	static const struct disk_ops ops = {
+		.submit = align_submit, .measure = align_measure, .free = align_free
+	};
 	struct align *align = calloc(1, sizeof(*align));
 
 	if (!align)
@@ -177,7 +187,7 @@ int align_open(struct disk *below, uint32_t memory_grid, uint32_t space_grid, st
 	align->grid = below->facts.block_size_min;
 	align->memory_grid = memory_grid;
 	align->space_grid = space_grid;
-	align->tail_start = round_down(below->facts.size, align->grid);
+	align->tail_start = align->pool.tail_start;
 	range_lock_init(&align->lock, on_granted);
 	*out = &align->disk;
 	return 0;

@@ -274,11 +274,13 @@ int bounce_carry(struct bounce_pool *pool, struct block_req *req)
 
 int bounce_pool_init(struct bounce_pool *pool, struct disk *below, uint32_t zero_grid)
 {
+	uint64_t size = below->facts.size;
 	uint32_t grid = below->facts.block_size_min;
 
 	assert(grid <= BOUNCE_BYTES && zero_grid % grid == 0);
 	*pool = (struct bounce_pool){ .below = below, .grid = grid, .zero_grid = zero_grid };
-	pool->tail_start = below->facts.size & ~(uint64_t)(grid - 1);
+	/* Without a tail now, there never will be one: cache/disk_file.h. */
+	pool->tail_start = (size & (grid - 1) ? size : UINT64_MAX) & ~(uint64_t)(grid - 1);
 	pool->last_waiting = &pool->waiting;
 	pool->memory = mmap(NULL, (size_t)BOUNCE_BYTES * BOUNCE_COUNT, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -52,6 +52,14 @@ static int cache_submit(struct disk *disk, struct block_req *req)
 	return disk_submit(cache->below, req);
 }
 
+static void cache_measure(struct disk *disk)
+{
+	struct cache *cache = container_of(disk, struct cache, disk);
+
+	disk_measure(cache->below);
+	disk->facts.size = cache->below->facts.size;
+}
+
 static void cache_free(struct disk *disk)
 {
 	struct cache *cache = container_of(disk, struct cache, disk);
@@ -62,7 +70,9 @@ static void cache_free(struct disk *disk)
 
 static void take_mode(struct cache *cache, const struct mode *mode)
 {
-	static const struct disk_ops ops = { .submit = cache_submit, .free = cache_free };
+	static const struct disk_ops ops = {
+		.submit = cache_submit, .measure = cache_measure, .free = cache_free
+	};
 
 	cache->disk.ops = &ops;
 	cache->disk.facts = cache->below->facts;
@@ -77,17 +87,12 @@ static void take_mode(struct cache *cache, const struct mode *mode)
 }
 
 /* The file, and above it what makes any extent possible where the file wants blocks. */
-static int open_below(const char *path, const struct mode *mode, bool readonly, struct disk **out, char *why,
-	size_t why_size)
+static int open_below(
+	const char *path, const struct file_manner *manner, struct disk **out, char *why, size_t why_size)
 {
-	const struct file_manner manner = {
-		.direct = mode->bypass_page_cache,
-		.readonly = readonly,
-		.share_fua = mode->every_write_stable,
-	};
 	struct file_grids grids;
 	struct disk *file;
-	int error = disk_file_open(path, &manner, &file, why, why_size);
+	int error = disk_file_open(path, manner, &file, why, why_size);
 
 	if (error)
 		return error;
@@ -104,8 +109,9 @@ static int open_below(const char *path, const struct mode *mode, bool readonly, 
 	return error;
 }
 
-int cache_open(
-	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size)
+/* @manner: direct and share_fua are the mode's. */
+static int open_as(const char *path, enum cache_mode mode, struct file_manner manner, struct disk **out,
+	char *why, size_t why_size)
 {
 	struct cache *cache = calloc(1, sizeof(*cache));
 	int error;
@@ -114,14 +120,33 @@ int cache_open(
 		snprintf(why, why_size, "%s: %s", path, strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	error = open_below(path, &modes[mode], readonly, &cache->below, why, why_size);
+	manner.direct = modes[mode].bypass_page_cache;
+	manner.share_fua = modes[mode].every_write_stable;
+	error = open_below(path, &manner, &cache->below, why, why_size);
 	if (error) {
 		free(cache);
 		return error;
 	}
 	take_mode(cache, &modes[mode]);
-	if (!modes[mode].obey_flush && !readonly)
-		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, path);
 	*out = &cache->disk;
 	return 0;
+}
+
+int cache_open(
+	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size)
+{
+	const struct file_manner manner = { .readonly = readonly };
+	int error = open_as(path, mode, manner, out, why, why_size);
+
+	if (!error && !modes[mode].obey_flush && !readonly)
+		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, path);
+	return error;
+}
+
+int cache_open_in(const struct folder *folder, const char *path, enum cache_mode mode, bool readonly,
+	bool looks, struct disk **out, char *why, size_t why_size)
+{
+	const struct file_manner manner = { .folder = folder, .readonly = readonly, .looks = looks };
+
+	return open_as(path, mode, manner, out, why, why_size);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "cache/disk.h"
+#include "cache/folder.h"
 
 enum cache_mode {
 #define CACHE_MODE(name, bypass_page_cache, every_write_stable, obey_flush) CACHE_##name,
@@ -30,3 +31,11 @@ const char *cache_mode_name(enum cache_mode mode);
  */
 int cache_open(
 	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size);
+
+/* cache_open_in() - as cache_open(), for a file of @folder that a client has asked for: it does not wait for locks, and
+ * has nothing to tell that could fill the log. @path: the folder's path, '/' and the file's name; @folder is needed only
+ * meanwhile.
+ * @why_size may be 0: it costs milliseconds to find out who holds a lock.
+ * @looks: for the facts alone: opened for reading, without locks, and given no requests. */
+int cache_open_in(const struct folder *folder, const char *path, enum cache_mode mode, bool readonly,
+	bool looks, struct disk **out, char *why, size_t why_size);

@@ -36,13 +36,15 @@ static bool has_ability(const struct disk_facts *facts, const struct block_req *
 
 int disk_check(const struct disk_facts *facts, const struct block_req *req)
 {
+	uint64_t size = facts->size;
+
 	if (!has_ability(facts, req))
 		return -ENOTSUP;
 	if (traits[req->op].changes && facts->readonly)
 		return -EROFS;
 	if (!traits[req->op].has_range)
 		return 0;
-	if (req->offset > facts->size || req->length > facts->size - req->offset)
+	if (req->offset > size || req->length > size - req->offset)
 		return traits[req->op].past_end;
 	if (req->length == 0 || (req->offset | req->length) & (facts->block_size_min - 1))
 		return -EINVAL;

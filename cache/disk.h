@@ -14,9 +14,10 @@
 
 #include "cache/block.h"
 
-/* What a disk can do; constant while it is open. */
+/* What a disk can do; constant while it is open, but for its size. */
 struct disk_facts {
-	uint64_t size;		 /* bytes; any value up to INT64_MAX */
+	/* Bytes; any value up to INT64_MAX. shared: disk_measure() writes, everyone reads, once for each decision. */
+	_Atomic uint64_t size;
 	uint32_t block_size_min; /* offsets and lengths must be multiples: a power of two, 1 .. 64 KiB */
 	uint32_t block_size_preferred; /* a power of two, at least block_size_min: what costs no extra work */
 	uint32_t data_max;	       /* longest read or write, bytes */
@@ -40,6 +41,8 @@ struct disk;
 
 struct disk_ops {
 	int (*submit)(struct disk *disk, struct block_req *req);
+	/* As disk_measure(); NULL: the size never changes. */
+	void (*measure)(struct disk *disk);
 	/* Frees the disk and the disks below it that it owns; no request may be in flight. */
 	void (*free)(struct disk *disk);
 };
@@ -69,6 +72,14 @@ static inline void disk_finish(struct block_req *req, int status)
 {
 	if (status != DISK_PENDING)
 		req->done(req, status);
+}
+
+/* disk_measure() - look how large it is now, and put that into its facts. Any thread; never waits for the disk. A
+ * request that was checked before may find its bytes gone, and fails. */
+static inline void disk_measure(struct disk *disk)
+{
+	if (disk->ops->measure)
+		disk->ops->measure(disk);
 }
 
 static inline void disk_free(struct disk *disk)

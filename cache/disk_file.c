@@ -21,6 +21,7 @@
 #include "conf/container.h"
 #include "conf/log.h"
 
+static void file_measure(struct disk *disk);
 static void on_moved(struct uring_op *op, int result, unsigned flags);
 static void on_moved_shared(struct uring_op *op, int result, unsigned flags);
 
@@ -70,6 +71,13 @@ static int start_move(
 	return DISK_PENDING;
 }
 
+/* Somebody has cut the file, maybe after @req was checked. */
+static int moved_nothing(struct file *file, const struct block_req *req)
+{
+	file_measure(&file->disk);
+	return req->offset + req->length > file->disk.facts.size ? -EINVAL : -EIO;
+}
+
 /* Takes in a result of the ring. Returns DISK_PENDING: the rest is on its way; else the final status. */
 static int moved(struct file *file, struct block_req *req, int result)
 {
@@ -78,7 +86,7 @@ static int moved(struct file *file, struct block_req *req, int result)
 	if ((uint64_t)result >= req->length)
 		return 0;
 	if (result == 0)
-		return -EIO; /* somebody has cut the file */
+		return moved_nothing(file, req);
 	iov_skip(req, (size_t)result);
 	req->offset += (uint64_t)result;
 	req->length -= (uint64_t)result;
@@ -201,6 +209,22 @@ static int file_submit(struct disk *disk, struct block_req *req)
 	return submit[req->op](file_of(disk), req);
 }
 
+/* The end is in the inode, in memory, for a file and for a device. */
+static void file_measure(struct disk *disk)
+{
+	struct file *file = file_of(disk);
+	off_t end = lseek(file->fd, 0, SEEK_END);
+	uint64_t size = (uint64_t)end, grid = disk->facts.block_size_min;
+
+	if (end < 0)
+		return;
+	if (file->tail_start != UINT64_MAX && size > file->size_opened)
+		size = file->size_opened;
+	if (size < file->tail_start)
+		size &= ~(grid - 1);
+	disk->facts.size = size;
+}
+
 static void file_close(struct file *file)
 {
 	file_lock_drop(&file->lock);
@@ -218,7 +242,8 @@ static void log_flushes(struct file *file)
 	struct flush_counts counts = flush_count(&file->flush);
 
 	if (counts.asked > 0)
-		log_info("%s: %" PRIu64 " flushes were answered by %" PRIu64 " fdatasyncs", file->path,
+		log_line(file->tells ? LOG_INFO : LOG_DEBUG,
+			"%s: %" PRIu64 " flushes were answered by %" PRIu64 " fdatasyncs", file->path,
 			counts.asked, counts.done);
 }
 
@@ -233,7 +258,7 @@ static void file_free(struct disk *disk)
 	file_close(file);
 }
 
-static const struct disk_ops file_ops = { .submit = file_submit, .free = file_free };
+static const struct disk_ops file_ops = { .submit = file_submit, .measure = file_measure, .free = file_free };
 
 /* What went wrong while opening, for an operator. */
 struct complaint {
@@ -257,22 +282,48 @@ static bool is_openable(const struct stat *stat)
 	return S_ISREG(stat->st_mode) || S_ISBLK(stat->st_mode);
 }
 
-/* Returns a descriptor, and its stat; or -errno. */
-static int open_description(
-	const char *path, bool direct, bool readonly, struct stat *found, const struct complaint *complaint)
+/* The rest of the path of a file in a folder is for messages. */
+static const char *last_name(const char *path)
 {
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int stat_in(const struct folder *folder, const char *path, struct stat *found)
+{
+	if (folder)
+		return folder_file_stat(folder, last_name(path), found);
+	return stat(path, found) < 0 ? -errno : 0;
+}
+
+static int open_in(const struct folder *folder, const char *path, int flags)
+{
+	int fd;
+
+	if (folder)
+		return folder_file_open(folder, last_name(path), flags);
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Returns a descriptor, and its stat; or -errno. */
+static int open_description(const char *path, const struct file_manner *manner, bool direct,
+	struct stat *found, const struct complaint *complaint)
+{
+	int flags =
+		(manner->readonly || manner->looks ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | O_NOCTTY;
 	int fd, error;
 
 	/* Before open(2), which would wait for the other end of a FIFO, or rewind a tape. */
-	if (stat(path, found) < 0) {
-		error = -errno;
+	error = stat_in(manner->folder, path, found);
+	if (error)
 		return complain(complaint, error, "%s: stat: %s", path, strerror(-error));
-	}
 	if (!is_openable(found))
 		return complain(complaint, -EINVAL, "%s: neither a regular file nor a block device", path);
-	fd = open(path, (readonly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NOCTTY);
+	fd = open_in(manner->folder, path, flags);
 	if (fd < 0) {
-		error = -errno;
+		error = fd;
 		return complain(complaint, error, "%s: open%s: %s%s", path, direct ? " with O_DIRECT" : "",
 			strerror(-error),
 			direct && error == -EINVAL ? " (its filesystem cannot bypass the page cache)" : "");
@@ -290,7 +341,7 @@ static int open_data(struct file *file, const struct file_manner *manner, struct
 	const char *step = "";
 	int error;
 
-	file->fd = open_description(file->path, manner->direct, manner->readonly, found, complaint);
+	file->fd = open_description(file->path, manner, manner->direct, found, complaint);
 	if (file->fd < 0)
 		return file->fd;
 	error = file_facts_get(file->fd, found, manner->direct, facts, &step);
@@ -305,7 +356,7 @@ static int open_sync(struct file *file, const struct file_manner *manner, const 
 	bool direct = manner->direct && file->tail_start == UINT64_MAX;
 	struct stat found;
 
-	file->sync_fd = open_description(file->path, direct, manner->readonly, &found, complaint);
+	file->sync_fd = open_description(file->path, manner, direct, &found, complaint);
 	if (file->sync_fd < 0)
 		return file->sync_fd;
 	if (found.st_dev != data->st_dev || found.st_ino != data->st_ino || found.st_rdev != data->st_rdev)
@@ -320,8 +371,8 @@ static int lock_file(struct file *file, const struct file_manner *manner, const 
 {
 	const int fds[2] = { file->fd, file->sync_fd };
 	char who[256] = "";
-	int error = file_lock_take(
-		&file->lock, fds, found, !manner->readonly, true, file->path, who, sizeof(who));
+	int error = file_lock_take(&file->lock, fds, found, !manner->readonly, !manner->folder, file->path,
+		who, complaint->size > 0 ? sizeof(who) : 0);
 
 	return error ? complain(complaint, error, "%s: %s", file->path, who) : 0;
 }
@@ -330,9 +381,11 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 {
 	file->is_device = facts->is_device;
 	file->direct = manner->direct;
+	file->tells = !manner->folder;
 	file->share_fua = manner->share_fua;
 	file->sector = facts->sector;
 	file->memory_grid = facts->direct_memory;
+	file->size_opened = facts->size;
 	file->space_grid = facts->space_grid;
 	file->tail_start = facts->size & (facts->direct_grid - 1)
 				   ? facts->size & ~(uint64_t)(facts->direct_grid - 1)
@@ -381,14 +434,14 @@ int disk_file_open(
 		take_facts(file, manner, &facts);
 		error = open_sync(file, manner, &found, &complaint);
 	}
-	if (!error)
+	if (!error && !manner->looks)
 		error = lock_file(file, manner, &found, &complaint);
 	if (error) {
 		file_close(file);
 		return error;
 	}
 	flush_init(&file->flush, file->sync_fd, file->path);
-	seeker_init(&file->seeker, file->fd, file->disk.facts.size);
+	seeker_init(&file->seeker, file->fd, &file->disk.facts.size);
 	*out = &file->disk;
 	return 0;
 }

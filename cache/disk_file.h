@@ -1,7 +1,11 @@
 /* cache/disk_file.h -- the disk at the bottom: a regular file or a block device.
  *
  * Reads and writes are one operation each in the submitting thread's ring; a write may be made at once instead
- * (cache/inline_write.h). Bytes that the file turns out not to have, because somebody cut it, read as -EIO.
+ * (cache/inline_write.h).
+ *
+ * The file may grow and shrink. Bytes that it turns out not to have read as -EINVAL; a write behind an end that has not
+ * been noticed yet (disk_measure()) makes a regular file longer again. With O_DIRECT, a file that ends with a part of a
+ * block when it is opened does not grow, and any other new size is cut to whole blocks: the part's place is fixed.
  *
  * Two open file descriptions: data goes through one, fdatasync through the other, on which no RWF_DSYNC write is ever
  * made. The kernel reports a lost page once to each description, and to whoever syncs first: were there only one, a
@@ -21,8 +25,12 @@
 #include <stddef.h>
 
 #include "cache/disk.h"
+#include "cache/folder.h"
 
 struct file_manner {
+	const struct folder *
+		folder; /* borrowed while the file is opened: where its path's last name must be; NULL: anywhere */
+	bool looks; /* for its facts alone: opened for reading, and without locks; readonly is what it would be */
 	bool direct;   /* O_DIRECT */
 	bool readonly; /* opened so; a flush has nothing to do */
 	bool share_fua; /* FUA writes that are in flight together end in one fdatasync: right where there are few other

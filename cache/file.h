@@ -18,9 +18,11 @@ struct file {
 	int fd;		     /* owned: data */
 	int sync_fd;	     /* owned: fdatasync, and the tail's data */
 	uint64_t tail_start; /* data from here on goes through sync_fd; UINT64_MAX: none does */
-	uint32_t sector;     /* what fallocate(2) must be a multiple of */
+	uint64_t size_opened;
+	uint32_t sector; /* what fallocate(2) must be a multiple of */
 	uint32_t memory_grid, space_grid;
 	bool is_device, direct, share_fua;
+	bool tells; /* clients do not decide how often it is opened: what it did is worth a line of the log */
 	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;

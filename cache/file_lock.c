@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -128,37 +129,48 @@ static int try_take(struct file_lock *lock, int *byte)
 	return 0;
 }
 
-/* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen. */
-static int take(struct file_lock *lock, const struct stat *found, const char *path, char *who,
-	size_t who_size, bool *dying)
+/* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen.
+ * @is_double: whether another disk of ours writes the file, as this one will. */
+static int take(struct file_lock *lock, const struct stat *found, char *who, size_t who_size, bool *dying,
+	bool *is_double)
 {
 	int error, byte = 0;
-	bool is_double;
 
 	*dying = false;
 	pthread_mutex_lock(&registry.lock);
-	is_double = lock->writes && has_own_writer(lock);
+	*is_double = lock->writes && has_own_writer(lock);
 	error = try_take(lock, &byte);
 	pthread_mutex_unlock(&registry.lock);
-	if (is_double && !error)
+	if (byte && who_size > 0)
+		explain(found, byte, who, who_size, dying);
+	return error;
+}
+
+static void warn_of_double(const char *path, bool always)
+{
+	static atomic_flag told = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&told) || always)
 		log_warning(
 			"%s: more than one export of this server writes it: they do not know of each other's "
 			"unaligned writes under O_DIRECT",
 			path);
-	if (byte)
-		explain(found, byte, who, who_size, dying);
-	if (error == 0 || error == -EBUSY)
-		return error;
-	log_warning("%s: cannot be locked: %s; nothing keeps another program from writing it", path,
-		strerror(-error));
-	return 0;
+}
+
+static void warn_of_no_lock(const char *path, int error, bool always)
+{
+	static atomic_flag told = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&told) || always)
+		log_warning("%s: cannot be locked: %s; nothing keeps another program from writing it", path,
+			strerror(-error));
 }
 
 int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *found, bool writes,
 	bool waits, const char *path, char *who, size_t who_size)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
-	bool dying;
+	bool dying, is_double;
 	int error;
 
 	*lock = (struct file_lock){
@@ -168,14 +180,19 @@ int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *
 		.writes = writes,
 		.fds = { fds[0], fds[1] },
 	};
-	error = take(lock, found, path, who, who_size, &dying);
-	for (int ms = 0; error && waits && dying && ms < FILE_LOCK_WAIT_MS; ms += 50) {
+	error = take(lock, found, who, who_size, &dying, &is_double);
+	for (int ms = 0; error == -EBUSY && waits && dying && ms < FILE_LOCK_WAIT_MS; ms += 50) {
 		if (ms == 0)
 			log_info("%s: waits for what a killed process left in flight", path);
 		nanosleep(&pause, NULL);
-		error = take(lock, found, path, who, who_size, &dying);
+		error = take(lock, found, who, who_size, &dying, &is_double);
 	}
-	return error;
+	if (error == 0 && is_double)
+		warn_of_double(path, waits);
+	if (error == 0 || error == -EBUSY)
+		return error;
+	warn_of_no_lock(path, error, waits);
+	return 0;
 }
 
 void file_lock_drop(struct file_lock *lock)

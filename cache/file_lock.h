@@ -34,8 +34,10 @@ struct file_lock {
  * @fds: two descriptions of it, open for reading at least. @found: the file's fstat(2). @waits: whether it may take up
  * to FILE_LOCK_WAIT_MS.
  *
- * Returns 0; where the filesystem knows no locks, too, with a warning in the log that names @path. Or -EBUSY, with who
- * holds what in @who, as far as /proc tells: "qemu-nbd (pid 123) writes it". Any thread may call. */
+ * Returns 0; where the filesystem knows no locks, too, with a warning in the log that names @path (without @waits,
+ * the first time only). Or -EBUSY, with who
+ * holds what in @who, as far as /proc tells: "qemu-nbd (pid 123) writes it"; with a @who_size
+ * of 0 it spares the search, which takes milliseconds. Any thread may call. */
 int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *found, bool writes,
 	bool waits, const char *path, char *who, size_t who_size);
 

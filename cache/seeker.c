@@ -22,6 +22,11 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* Behind the last data: up to the end of the file. */
 static int last_hole(int fd, uint64_t at, struct span *span)
 {
@@ -30,7 +35,7 @@ static int last_hole(int fd, uint64_t at, struct span *span)
 	if (end < 0)
 		return -errno;
 	if ((uint64_t)end <= at)
-		return -EIO;
+		return -EINVAL;
 	*span = (struct span){ .end = (uint64_t)end, .flags = BLOCK_EXTENT_HOLE | BLOCK_EXTENT_ZERO };
 	return 0;
 }
@@ -63,7 +68,8 @@ static int find(const struct seeker *seeker, struct block_req *req)
 {
 	bool one = req->flags & BLOCK_ONE_EXTENT;
 	uint64_t at = req->offset, req_end = req->offset + req->length;
-	uint64_t end_max = one ? req_end : seeker->size;
+	/* A disk that has shrunk meanwhile ends where the request does, which was checked before. */
+	uint64_t end_max = one ? req_end : larger(*seeker->size, req_end);
 	unsigned max = one ? 1 : req->extents.max, count = 0;
 	int error = 0;
 
@@ -146,7 +152,7 @@ int seeker_submit(struct seeker *seeker, struct block_req *req)
 	return status;
 }
 
-void seeker_init(struct seeker *seeker, int fd, uint64_t size)
+void seeker_init(struct seeker *seeker, int fd, const _Atomic uint64_t *size)
 {
 	*seeker = (struct seeker){ .fd = fd, .size = size };
 	seeker->last_waiting = &seeker->waiting;

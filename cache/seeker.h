@@ -15,8 +15,8 @@
 #include "cache/block.h"
 
 struct seeker {
-	int fd;	       /* borrowed: the file's, which closes it after us */
-	uint64_t size; /* the disk's, bytes */
+	int fd;			      /* borrowed: the file's, which closes it after us */
+	const _Atomic uint64_t *size; /* borrowed: the disk's, as fd; bytes */
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct block_req *waiting, **last_waiting; /* shared: under lock */
@@ -24,13 +24,13 @@ struct seeker {
 	pthread_t thread;
 };
 
-void seeker_init(struct seeker *seeker, int fd, uint64_t size);
+void seeker_init(struct seeker *seeker, int fd, const _Atomic uint64_t *size);
 /* No request may be in flight. */
 void seeker_fini(struct seeker *seeker);
 
 /* seeker_submit() - carry out @req, a BLOCK_STATUS; as disk_submit(). Uses @req->wait. Any thread that has a ring.
  * What had completed before the call is seen. A file's bytes that nobody has written are holes, and so may be bytes
  * that were allocated and never written.
- * done() gets 0; -EIO: the file ends before the request's first byte, because somebody cut it; or -errno of lseek(2).
+ * done() gets 0; -EINVAL: the file ends before the request's first byte, because somebody cut it; or -errno of lseek(2).
  * Returns DISK_PENDING, or -ENOMEM: no thread can be had. */
 int seeker_submit(struct seeker *seeker, struct block_req *req);

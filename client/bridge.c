@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-#include "client/stripe.h"
+#include "client/capacity.h"
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
@@ -40,6 +40,9 @@ struct bridge {
 	unsigned thread_count;	  /* loops that were made */
 	struct vhost_user *vhost; /* one of these two, while it serves */
 	struct vduse *vduse;
+	struct capacity *capacity; /* owned */
+	struct loop *main;	   /* borrowed: while it serves */
+	struct mail on_end;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -82,12 +85,14 @@ static int dial(struct bridge *bridge, struct bridge_thread *thread, const struc
 		.name = bridge->name,
 		.readonly = bridge->config->readonly,
 		.watch = &dial.watch,
+		.sizes = capacity_sizes(bridge->capacity, &thread->loop),
 		.promised = promised,
 	};
 	struct link *link;
 
-	if (link_new(&config, &link))
+	if (!config.sizes || link_new(&config, &link))
 		return out_of_memory(why);
+	capacity_add(config.sizes, link);
 	thread->links[thread->link_count++] = link;
 	loop_run(&thread->loop);
 	return dial.failed ? -1 : 0;
@@ -178,15 +183,32 @@ static int make_disks(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return 0;
 }
 
+static void on_resized(void *arg, uint64_t bytes)
+{
+	struct bridge *bridge = arg;
+
+	if (bridge->vduse)
+		vduse_resize(bridge->vduse, bytes);
+	else
+		vhost_user_resize(bridge->vhost, bytes);
+}
+
 int bridge_new(const struct bridge_config *config, struct bridge **out, char why[BRIDGE_WHY_SIZE])
 {
 	struct bridge *bridge = calloc(1, sizeof(*bridge));
+	struct capacity_config capacity = { .uri = config->uri, .changed = on_resized, .arg = bridge };
 	char reason[BRIDGE_WHY_SIZE - URI_SHOWN_SIZE - 2];
 
 	if (!bridge)
 		return out_of_memory(why);
 	bridge->config = config;
 	uri_shown(config->uri, bridge->name);
+	capacity.name = bridge->name;
+	bridge->capacity = capacity_new(&capacity);
+	if (!bridge->capacity) {
+		free(bridge);
+		return out_of_memory(why);
+	}
 	if (connect_first(bridge, why) || connect_others(bridge, why) || make_disks(bridge, why)) {
 		snprintf(reason, sizeof(reason), "%s", why);
 		snprintf(why, BRIDGE_WHY_SIZE, "%s: %s", bridge->name, reason);
@@ -209,6 +231,7 @@ void bridge_free(struct bridge *bridge)
 {
 	for (unsigned i = 0; i < bridge->thread_count; i++)
 		free_thread(&bridge->threads[i]);
+	capacity_free(bridge->capacity);
 	free(bridge);
 }
 
@@ -259,8 +282,12 @@ static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return -1;
 }
 
-static struct virtio_blk_config device_config(const struct bridge *bridge)
+/* What a device is made of; @queues: one for each thread. */
+static struct virtio_blk_config device_config(
+	struct bridge *bridge, struct queue_thread queues[BRIDGE_THREADS_MAX])
 {
+	for (unsigned i = 0; i < bridge->thread_count; i++)
+		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
 	return (struct virtio_blk_config){
 		.facts = bridge->facts,
 		.num_queues = bridge->config->num_queues,
@@ -269,28 +296,34 @@ static struct virtio_blk_config device_config(const struct bridge *bridge)
 	};
 }
 
-static void list_threads(struct bridge *bridge, struct queue_thread queues[BRIDGE_THREADS_MAX])
+/* Returns 0; or -1 with the reason in @why and no thread running. */
+static int threads_begin(struct bridge *bridge, struct loop *main, char why[BRIDGE_WHY_SIZE])
 {
-	for (unsigned i = 0; i < bridge->thread_count; i++)
-		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
+	struct bridge_thread *first = &bridge->threads[0];
+
+	bridge->main = main;
+	if (capacity_start(bridge->capacity, main, bridge->facts.size, first->disk, &first->loop))
+		return out_of_memory(why);
+	return start_threads(bridge, why);
 }
 
 int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
 {
-	struct virtio_blk_config config = device_config(bridge);
 	struct queue_thread queues[BRIDGE_THREADS_MAX];
+	struct virtio_blk_config config = device_config(bridge, queues);
 	int error;
 
-	list_threads(bridge, queues);
-	if (start_threads(bridge, why))
+	if (threads_begin(bridge, main, why))
 		return -1;
 	error = vhost_user_new(main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
-	if (!error)
-		return 0;
-	stop_threads(bridge, bridge->thread_count);
-	snprintf(why, BRIDGE_WHY_SIZE, "%s: cannot be offered as a device: %s", bridge->name,
-		strerror(-error));
-	return -1;
+	if (error) {
+		stop_threads(bridge, bridge->thread_count);
+		snprintf(why, BRIDGE_WHY_SIZE, "%s: cannot be offered as a device: %s", bridge->name,
+			strerror(-error));
+		return -1;
+	}
+	capacity_watch(bridge->capacity);
+	return 0;
 }
 
 /* To have memory free, the kernel may write to this disk: what we allocate must not wait for that. Threads inherit it. */
@@ -306,30 +339,45 @@ static void serve_writeback(void)
 int bridge_attach(struct bridge *bridge, struct loop *main, const char *name, void (*failed)(void *arg),
 	void *arg, char why[BRIDGE_WHY_SIZE])
 {
-	struct virtio_blk_config config = device_config(bridge);
 	struct queue_thread queues[BRIDGE_THREADS_MAX];
+	struct virtio_blk_config config = device_config(bridge, queues);
 
 	static_assert(BRIDGE_WHY_SIZE >= VDUSE_WHY_SIZE, "room for the device's reason");
-	list_threads(bridge, queues);
 	serve_writeback();
-	if (start_threads(bridge, why))
+	if (threads_begin(bridge, main, why))
 		return -1;
-	if (vduse_new(main, name, &config, queues, bridge->thread_count, failed, arg, &bridge->vduse, why) ==
-		0)
-		return 0;
-	stop_threads(bridge, bridge->thread_count);
-	return -1;
+	if (vduse_new(main, name, &config, queues, bridge->thread_count, failed, arg, &bridge->vduse, why)) {
+		stop_threads(bridge, bridge->thread_count);
+		return -1;
+	}
+	capacity_watch(bridge->capacity);
+	return 0;
+}
+
+void bridge_look(struct bridge *bridge)
+{
+	capacity_look(bridge->capacity);
+}
+
+/* Behind the last letter of a thread that is no more. */
+static void read_end(struct mail *mail)
+{
+	struct bridge *bridge = container_of(mail, struct bridge, on_end);
+	void (*stopped)(void *) = bridge->stopped;
+	void *stopped_arg = bridge->stopped_arg;
+
+	bridge_free(bridge);
+	stopped(stopped_arg);
 }
 
 static void on_device_stopped(void *arg)
 {
 	struct bridge *bridge = arg;
-	void (*stopped)(void *) = bridge->stopped;
-	void *stopped_arg = bridge->stopped_arg;
 
 	stop_threads(bridge, bridge->thread_count);
-	bridge_free(bridge);
-	stopped(stopped_arg);
+	capacity_stop(bridge->capacity);
+	bridge->on_end.read = read_end;
+	loop_post(bridge->main, &bridge->on_end);
 }
 
 void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg)

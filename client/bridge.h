@@ -46,6 +46,9 @@ int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char w
 int bridge_attach(struct bridge *bridge, struct loop *main, const char *name, void (*failed)(void *arg),
 	void *arg, char why[BRIDGE_WHY_SIZE]);
 
+/* bridge_look() - ask the server at once whether the export has another size. While it serves. */
+void bridge_look(struct bridge *bridge);
+
 /* bridge_stop() - take no more requests, let those in flight end, part with VMM and server; then @stopped runs on the
  * main loop and the bridge is freed. It takes as long as the server takes to answer: the caller has to limit it. */
 void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg);

@@ -8,6 +8,7 @@
  * L4  done() runs only from on_socket() and on_timer(), so never inside disk_submit().
  * L5  Commands go out from on_prepare(), once a turn of the loop, and after answers: so that a batch leaves together.
  * L6  Only link_handle() writes link->state.
+ * L7  DRAINED comes only when nothing is in flight: no command of the connection that is given up can land later.
  */
 #include "client/link.h"
 
@@ -39,6 +40,7 @@ struct link {
 	struct loop *loop;	  /* borrowed: see link_config */
 	const char *uri;	  /* borrowed: see link_config */
 	struct link_watch *watch; /* borrowed: see link_config; NULL once the first dial succeeded */
+	struct link_sizes *sizes; /* borrowed: see link_config; NULL: nobody */
 	char name[LINK_NAME_SIZE];
 	bool readonly;
 
@@ -49,17 +51,24 @@ struct link {
 	bool has_offer;		/* offer is valid */
 	bool proved;		/* this connection has answered a command */
 	struct offer offer;
-	unsigned backoff_ms; /* before the next dial */
+	unsigned backoff_ms;	  /* before the next dial */
+	ev_tstamp drain_deadline; /* loop time */
 	ev_tstamp lost_at; /* loop time of the latest loss of a connection that worked; 0: none since READY */
 	char why[OFFER_WHY_SIZE];  /* why this dial or connection failed */
 	char told[OFFER_WHY_SIZE]; /* what was logged last about it: not every dial says the same again */
 
 	ev_io on_socket;
-	ev_timer on_timer; /* DOWN: the next dial; DIALLING: the deadline; else at once, to look after L4 */
+	/* DOWN: the next dial; DIALLING, DRAINING: the deadline; else at once, to look after L4 */
+	ev_timer on_timer;
 	ev_prepare on_prepare;
 
 	struct block_req *waiting, **last_waiting;
 	struct command_list unsent, sent, answered, idle;
+	/* Before a connection is renewed, where others do not flush for it. */
+	struct {
+		struct block_req req;
+		bool running, done, failed; /* done, failed: since DRAINING began */
+	} last_flush;
 	unsigned load;
 	struct flat_pool flats;
 	struct command commands[LINK_COMMANDS_MAX];
@@ -122,7 +131,7 @@ static int on_reply(void *user_data, int *error)
 	return 1;
 }
 
-/* The next command to send in this state; in REPLAYING only what was in flight before. */
+/* The next command to send in this state; but in READY only what has begun before. */
 static struct command *next_unsent(struct link *link)
 {
 	struct block_req *req = link->waiting;
@@ -197,6 +206,57 @@ static int link_submit(struct disk *disk, struct block_req *req)
 	link->last_waiting = &req->wait.next;
 	link->load++;
 	return DISK_PENDING;
+}
+
+/* -- renewing ----------------------------------------------------------------------------------------------------- */
+
+static void on_last_flush(struct block_req *req, int status)
+{
+	struct link *link = container_of(req, struct link, last_flush.req);
+
+	link->last_flush.running = false;
+	link->last_flush.done = status == 0;
+	link->last_flush.failed = status != 0;
+}
+
+static void start_last_flush(struct link *link)
+{
+	struct command *command = command_list_take(&link->idle);
+
+	link->last_flush.running = true;
+	link->last_flush.req = (struct block_req){ .op = BLOCK_FLUSH, .done = on_last_flush };
+	link->load++;
+	command_start(command, &link->last_flush.req);
+	command_list_append(&link->unsent, command);
+}
+
+static bool needs_last_flush(const struct link *link)
+{
+	return link->offer.facts.can_flush && !link->offer.facts.can_multi_conn && !link->last_flush.done;
+}
+
+/* L7 */
+static enum link_event next_of_draining(struct link *link)
+{
+	if (link->unsent.first || link->sent.first || link->answered.first)
+		return LINK_NOTHING;
+	if (link->last_flush.failed) {
+		log_warning("%s: the server cannot flush: the connection stays as it is", link->name);
+		return LINK_KEPT;
+	}
+	if (!needs_last_flush(link)) {
+		nbd_aio_disconnect(link->nbd, 0);
+		return LINK_DRAINED;
+	}
+	start_last_flush(link);
+	return LINK_NOTHING;
+}
+
+void link_renew(struct link *link)
+{
+	loop_assert_mine(link->loop);
+	if (link->state == LINK_READY && !link->doomed && !link->last_flush.running)
+		link_handle(link, LINK_RENEW);
 }
 
 /* -- the connection ----------------------------------------------------------------------------------------------- */
@@ -296,7 +356,10 @@ static void settle(struct link *link)
 		link_handle(link, LINK_REPLAYED);
 		return;
 	}
-	watch_socket(link);
+	if (link->state == LINK_DRAINING)
+		link_handle(link, next_of_draining(link));
+	if (link->nbd)
+		watch_socket(link);
 }
 
 static void on_socket(struct ev_loop *ev, ev_io *watcher, int revents)
@@ -310,6 +373,16 @@ static void on_socket(struct ev_loop *ev, ev_io *watcher, int revents)
 	else
 		take_replies(link, revents);
 	settle(link);
+}
+
+static void limit_draining(struct link *link)
+{
+	double left_s = link->drain_deadline - ev_now(link->loop->ev);
+
+	if (left_s > 0)
+		wake_timer(link, left_s);
+	else
+		link_handle(link, LINK_KEPT);
 }
 
 static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
@@ -329,6 +402,8 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 		doom(link, why);
 	}
 	settle(link);
+	if (link->state == LINK_DRAINING)
+		limit_draining(link);
 }
 
 /* The loop is about to sleep: send what this turn submitted. What that brings to an end is left to on_timer. */
@@ -338,7 +413,7 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int revents)
 
 	(void)ev;
 	(void)revents;
-	if (link->state != LINK_REPLAYING && link->state != LINK_READY)
+	if (link->state == LINK_DOWN || link->state == LINK_DIALLING)
 		return;
 	send_unsent(link);
 	if (link->doomed || link->answered.first || (link->state == LINK_REPLAYING && !link->unsent.first))
@@ -413,6 +488,8 @@ static bool accept_offer(struct link *link)
 	link->has_offer = true;
 	if (!link->has_promised)
 		promise(link);
+	if (link->sizes)
+		link->sizes->sized(link->sizes, offer.facts.size);
 	return true;
 }
 
@@ -440,11 +517,23 @@ static enum link_event enter_ready(struct link *link)
 	return LINK_NOTHING;
 }
 
+static enum link_event enter_draining(struct link *link)
+{
+	link->last_flush.done = link->last_flush.failed = false;
+	link->drain_deadline = ev_now(link->loop->ev) + LINK_DRAIN_MS / 1e3;
+	wake_timer(link, LINK_DRAIN_MS / 1e3);
+	return next_of_draining(link);
+}
+
 static void tell_loss(struct link *link, enum link_state from)
 {
+	if (from == LINK_DRAINING && !link->doomed) {
+		link->lost_at = ev_now(link->loop->ev);
+		return;
+	}
 	if (!link->why[0])
 		snprintf(link->why, sizeof(link->why), "the server closed the connection");
-	if (from == LINK_READY) {
+	if (from == LINK_READY || from == LINK_DRAINING) {
 		link->lost_at = ev_now(link->loop->ev);
 		log_warning("%s: connection lost: %s; requests wait: %u", link->name, link->why, link->load);
 	} else if (link->has_promised && strcmp(link->why, link->told) != 0) {
@@ -453,7 +542,7 @@ static void tell_loss(struct link *link, enum link_state from)
 			link->why);
 	}
 	snprintf(link->told, sizeof(link->told), "%s", link->why);
-	if (from != LINK_READY)
+	if (from != LINK_READY && from != LINK_DRAINING)
 		tell_watch(link, link->why);
 }
 
@@ -485,6 +574,7 @@ static enum link_event (*const link_enter[LINK_STATES])(struct link *link) = {
 	[LINK_DIALLING] = enter_dialling,
 	[LINK_REPLAYING] = enter_replaying,
 	[LINK_READY] = enter_ready,
+	[LINK_DRAINING] = enter_draining,
 };
 
 static void link_handle(struct link *link, enum link_event event)
@@ -533,6 +623,7 @@ int link_new(const struct link_config *config, struct link **out)
 	link->loop = config->loop;
 	link->uri = config->uri;
 	link->watch = config->watch;
+	link->sizes = config->sizes;
 	link->readonly = config->readonly;
 	snprintf(link->name, sizeof(link->name), "%s", config->name);
 	if (config->promised) {
@@ -577,6 +668,11 @@ struct disk *link_disk(struct link *link)
 const struct offer *link_offer(const struct link *link)
 {
 	return link->has_offer ? &link->offer : NULL;
+}
+
+void link_promise_size(struct link *link, uint64_t bytes)
+{
+	link->disk.facts.size = bytes;
 }
 
 unsigned link_load(const struct link *link)

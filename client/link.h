@@ -31,6 +31,10 @@
  * only makes them wait on. A server that lives but takes its time for a request is never given up. */
 #define LINK_SILENCE_MS 20000u
 
+/* What is in flight when a connection is to be renewed has so long to end, or else the connection is kept for now: new
+ * requests wait meanwhile. */
+#define LINK_DRAIN_MS 1000u
+
 struct link;
 
 /* Who wants to know how the first dial went. */
@@ -40,12 +44,18 @@ struct link_watch {
 	void (*dialled)(struct link_watch *watch, struct link *link, const char *why);
 };
 
+/* Who wants to know the export's size as each connection is told it: the server may have changed it in between. */
+struct link_sizes {
+	void (*sized)(struct link_sizes *sizes, uint64_t bytes); /* runs on the loop, before any request */
+};
+
 struct link_config {
 	struct loop *loop;	  /* borrowed: outlives the link */
 	const char *uri;	  /* borrowed: outlives the link; whatever libnbd takes */
 	const char *name;	  /* copied: for the log; without secrets */
 	bool readonly;		  /* never change the export, even if the server would let us */
 	struct link_watch *watch; /* borrowed: outlives the link; NULL: nobody */
+	struct link_sizes *sizes; /* borrowed: outlives the link; NULL: nobody */
 	/* copied: what the guest has been promised, every connection has to keep it; NULL: what the first one offers
 	 * is promised. */
 	const struct disk_facts *promised;
@@ -62,6 +72,18 @@ void link_free(struct link *link);
 /* The link as a disk; the link stays the owner. Its facts are those promised: zero before they are known. Requests have
  * to pass disk_check() with them. */
 struct disk *link_disk(struct link *link);
+
+/* link_promise_size() - the guest was told another size: from now on connections have to be as large as that. Any
+ * thread. */
+void link_promise_size(struct link *link, uint64_t bytes);
+
+/* link_renew() - connect anew, for what a server tells in handshakes alone, such as the size.
+ *
+ * What is in flight ends first, so that nothing old can land after something new; on a server without can_multi_conn a
+ * flush follows, since the next connection's flushes need not cover the writes of this one. Requests wait meanwhile, up
+ * to LINK_DRAIN_MS and the dial. Without effect on a link that is not READY: it connects, or renews, anyway.
+ * On the loop's thread. */
+void link_renew(struct link *link);
 
 /* What the server offers on the present or latest connection; NULL before the first. */
 const struct offer *link_offer(const struct link *link);

@@ -10,7 +10,10 @@ static const unsigned char moves[LINK_STATES][LINK_EVENTS] = {
 	[LINK_DOWN] = { [LINK_DIAL] = TO(LINK_DIALLING) },
 	[LINK_DIALLING] = { [LINK_UP] = TO(LINK_REPLAYING), [LINK_LOST] = TO(LINK_DOWN) },
 	[LINK_REPLAYING] = { [LINK_REPLAYED] = TO(LINK_READY), [LINK_LOST] = TO(LINK_DOWN) },
-	[LINK_READY] = { [LINK_LOST] = TO(LINK_DOWN) },
+	[LINK_READY] = { [LINK_RENEW] = TO(LINK_DRAINING), [LINK_LOST] = TO(LINK_DOWN) },
+	[LINK_DRAINING] = { [LINK_DRAINED] = TO(LINK_DOWN),
+		[LINK_KEPT] = TO(LINK_READY),
+		[LINK_LOST] = TO(LINK_DOWN) },
 };
 
 static const char *const names[LINK_STATES] = {
@@ -18,6 +21,7 @@ static const char *const names[LINK_STATES] = {
 	[LINK_DIALLING] = "dialling",
 	[LINK_REPLAYING] = "replaying",
 	[LINK_READY] = "ready",
+	[LINK_DRAINING] = "draining",
 };
 
 int link_may_move(enum link_state state, enum link_event event)

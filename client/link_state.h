@@ -1,7 +1,9 @@
 /* client/link_state.h -- where an NBD session stands, and which way it may go.
  *
- *   DOWN --dial--> DIALLING --up--> REPLAYING --replayed--> READY
- *     ^---------------+--- lost -------+--- lost --------------+
+ *   DOWN --dial--> DIALLING --up--> REPLAYING --replayed--> READY --renew--> DRAINING
+ *     ^                |               |                   | ^               | |
+ *     +---- lost ------+----- lost ----+------- lost ------+ +---- kept -----+ |
+ *     +------------------------------------------------------ lost, drained ---+
  *
  * DOWN       no connection; a timer runs until the next dial.
  * DIALLING   connecting and negotiating, under a deadline.
@@ -9,13 +11,24 @@
  *            (Here is the place of acknowledged but unflushed writes, if the server lost them, and of waiting until
  *            the server has let go of the lost connection; today nothing but the requests in flight is sent again.)
  * READY      every request goes out at once.
+ * DRAINING   connected, and to be connected anew: what is in flight ends here, new requests wait for the next connection.
  *
  * libnbd's dead handle is final: DOWN means that the next dial makes a new one.
  */
 #pragma once
 
-enum link_state { LINK_DOWN, LINK_DIALLING, LINK_REPLAYING, LINK_READY, LINK_STATES };
-enum link_event { LINK_NOTHING, LINK_DIAL, LINK_UP, LINK_REPLAYED, LINK_LOST, LINK_EVENTS };
+enum link_state { LINK_DOWN, LINK_DIALLING, LINK_REPLAYING, LINK_READY, LINK_DRAINING, LINK_STATES };
+enum link_event {
+	LINK_NOTHING,
+	LINK_DIAL,
+	LINK_UP,
+	LINK_REPLAYED,
+	LINK_RENEW,
+	LINK_DRAINED,
+	LINK_KEPT,
+	LINK_LOST,
+	LINK_EVENTS
+};
 
 /* link_move() - the state after @event in @state; aborts on a move that is not drawn above. */
 enum link_state link_move(enum link_state state, enum link_event event);

@@ -27,7 +27,7 @@ struct settings {
 
 struct program {
 	struct loop loop;
-	ev_signal on_term, on_int;
+	ev_signal on_term, on_int, on_hangup;
 	struct socket_path socket;
 	struct bridge *bridge; /* owned while it serves */
 	bool failed;
@@ -239,6 +239,7 @@ static void end(struct program *program)
 {
 	ev_signal_stop(program->loop.ev, &program->on_term);
 	ev_signal_stop(program->loop.ev, &program->on_int);
+	ev_signal_stop(program->loop.ev, &program->on_hangup);
 	socket_remove(&program->socket);
 	signal(SIGALRM, on_deadline);
 	alarm(STOP_S);
@@ -262,13 +263,24 @@ static void on_failed(void *arg)
 	end(program);
 }
 
+static void on_hangup_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
+{
+	struct program *program = watcher->data;
+
+	(void)ev;
+	(void)revents;
+	bridge_look(program->bridge);
+}
+
 static void watch_signals(struct program *program)
 {
 	ev_signal_init(&program->on_term, on_end_signal, SIGTERM);
 	ev_signal_init(&program->on_int, on_end_signal, SIGINT);
-	program->on_term.data = program->on_int.data = program;
+	ev_signal_init(&program->on_hangup, on_hangup_signal, SIGHUP);
+	program->on_term.data = program->on_int.data = program->on_hangup.data = program;
 	ev_signal_start(program->loop.ev, &program->on_term);
 	ev_signal_start(program->loop.ev, &program->on_int);
+	ev_signal_start(program->loop.ev, &program->on_hangup);
 }
 
 static void tell_ready(const struct settings *settings)

@@ -1,20 +1,22 @@
-/* conf/address.c -- HOST:PORT, [IPv6]:PORT and unix:PATH, from and to text. */
+/* conf/address.c -- HOST:PORT, [IPv6]:PORT, unix:PATH and vsock:CID:PORT, from and to text. */
 #include "conf/address.h"
 
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
+#include <linux/vm_sockets.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
-static const char unix_prefix[] = "unix:";
+static const char unix_prefix[] = "unix:", vsock_prefix[] = "vsock:";
 
-static bool is_unix(const char *text)
+static bool begins_with(const char *text, const char *prefix)
 {
-	return strncmp(text, unix_prefix, strlen(unix_prefix)) == 0;
+	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
 /* Splits at the last colon. @host (NI_MAXHOST bytes) loses its brackets. Returns the port's text, or NULL where
@@ -50,7 +52,7 @@ bool address_looks(const char *text)
 	char host[NI_MAXHOST];
 	const char *port;
 
-	if (is_unix(text))
+	if (begins_with(text, unix_prefix) || begins_with(text, vsock_prefix))
 		return true;
 	port = split_port(text, host);
 	return port && is_port(port);
@@ -69,6 +71,36 @@ static int unix_address(const char *path, struct address *out, char *why, size_t
 	un->sun_family = AF_UNIX;
 	memcpy(un->sun_path, path, strlen(path) + 1);
 	out->length = sizeof(*un);
+	return 1;
+}
+
+/* A number below VMADDR_CID_ANY, which is also VMADDR_PORT_ANY, up to @end. Returns what follows, or NULL. */
+static const char *vsock_number(const char *text, char end, unsigned *out)
+{
+	size_t digits = strspn(text, "0123456789");
+	unsigned long long number = strtoull(text, NULL, 10);
+
+	if (digits == 0 || digits > 10 || text[digits] != end || number >= VMADDR_CID_ANY)
+		return NULL;
+	*out = (unsigned)number;
+	return text + digits + 1;
+}
+
+static int vsock_address(const char *text, struct address *out, char *why, size_t why_size)
+{
+	struct sockaddr_vm *vm = (struct sockaddr_vm *)&out->sockaddr;
+	unsigned cid = VMADDR_CID_ANY, port;
+	const char *behind_cid = vsock_number(text, ':', &cid);
+
+	if (!vsock_number(behind_cid ? behind_cid : text, '\0', &port)) {
+		snprintf(why, why_size, "not vsock:CID:PORT or vsock:PORT, in decimal numbers");
+		return -1;
+	}
+	memset(out, 0, sizeof(*out));
+	vm->svm_family = AF_VSOCK;
+	vm->svm_cid = cid;
+	vm->svm_port = port == 0 ? VMADDR_PORT_ANY : port;
+	out->length = sizeof(*vm);
 	return 1;
 }
 
@@ -97,11 +129,13 @@ int address_resolve(const char *text, struct address out[ADDRESS_RESOLVED_MAX], 
 	char host[NI_MAXHOST];
 	const char *port;
 
-	if (is_unix(text))
+	if (begins_with(text, unix_prefix))
 		return unix_address(text + strlen(unix_prefix), out, why, why_size);
+	if (begins_with(text, vsock_prefix))
+		return vsock_address(text + strlen(vsock_prefix), out, why, why_size);
 	port = split_port(text, host);
 	if (!port || !is_port(port)) {
-		snprintf(why, why_size, "not HOST:PORT, [IPv6]:PORT or unix:PATH");
+		snprintf(why, why_size, "not " ADDRESS_FORMS);
 		return -1;
 	}
 	return inet_addresses(host, port, out, why, why_size);
@@ -121,31 +155,65 @@ static void inet_text(const struct address *address, char *out, size_t out_size)
 		snprintf(out, out_size, "%s:%s", host, port);
 }
 
-static const char *unix_path(const struct address *address)
+/* "/run/x", "@name" in the abstract namespace, whose names end with the address, or "" for an unnamed socket. */
+static void unix_text(const struct address *address, char *out, size_t out_size)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&address->sockaddr;
+	size_t head = offsetof(struct sockaddr_un, sun_path);
+	size_t length = address->length > head ? address->length - head : 0;
+	bool abstract = length > 0 && un->sun_path[0] == '\0';
 
-	return address->length > offsetof(struct sockaddr_un, sun_path) ? un->sun_path : "";
+	if (abstract)
+		snprintf(out, out_size, "@%.*s", (int)length - 1, un->sun_path + 1);
+	else
+		snprintf(out, out_size, "%.*s", (int)length, un->sun_path);
+}
+
+/* "3:10809" or "any:10809". */
+static void vsock_text(const struct address *address, char *out, size_t out_size)
+{
+	const struct sockaddr_vm *vm = (const struct sockaddr_vm *)&address->sockaddr;
+
+	if (vm->svm_cid == VMADDR_CID_ANY)
+		snprintf(out, out_size, "any:%u", vm->svm_port);
+	else
+		snprintf(out, out_size, "%u:%u", vm->svm_cid, vm->svm_port);
 }
 
 const char *address_uri(const struct address *address, char *out, size_t out_size)
 {
 	char text[ADDRESS_TEXT_SIZE];
 
-	if (address->sockaddr.ss_family == AF_UNIX) {
-		snprintf(out, out_size, "nbd+unix:///?socket=%s", unix_path(address));
+	switch (address->sockaddr.ss_family) {
+	case AF_UNIX:
+		unix_text(address, text, sizeof(text));
+		snprintf(out, out_size, "%s%s", text[0] == '@' ? unix_prefix : "nbd+unix:///?socket=", text);
+		return out;
+	case AF_VSOCK:
+		vsock_text(address, text, sizeof(text));
+		snprintf(out, out_size, "nbd+vsock://%s", text);
+		return out;
+	default:
+		inet_text(address, text, sizeof(text));
+		snprintf(out, out_size, "nbd://%s", text);
 		return out;
 	}
-	inet_text(address, text, sizeof(text));
-	snprintf(out, out_size, "nbd://%s", text);
-	return out;
 }
 
 const char *address_text(const struct address *address, char out[ADDRESS_TEXT_SIZE])
 {
-	if (address->sockaddr.ss_family == AF_UNIX)
-		snprintf(out, ADDRESS_TEXT_SIZE, "unix:%s", unix_path(address));
-	else
-		inet_text(address, out, ADDRESS_TEXT_SIZE);
+	const char *prefix = "";
+	char text[ADDRESS_TEXT_SIZE - sizeof(vsock_prefix)];
+
+	if (address->sockaddr.ss_family == AF_UNIX) {
+		prefix = unix_prefix;
+		unix_text(address, text, sizeof(text));
+	} else if (address->sockaddr.ss_family == AF_VSOCK) {
+		prefix = vsock_prefix;
+		vsock_text(address, text, sizeof(text));
+	} else {
+		inet_text(address, text, sizeof(text));
+	}
+	snprintf(out, ADDRESS_TEXT_SIZE, "%s%s", prefix, text);
 	return out;
 }

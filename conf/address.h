@@ -3,6 +3,7 @@
  *   HOST:PORT       10.0.0.7:10809, storage1:10809; PORT 0: any free one; an empty HOST: every interface
  *   [IPv6]:PORT     [::1]:10809
  *   unix:PATH       unix:/run/vnbd.sock
+ *   vsock:CID:PORT  vsock:3:10809; without CID: whatever this machine is called by the others, as a host or a guest
  */
 #pragma once
 
@@ -26,11 +27,15 @@ bool address_looks(const char *text);
  * socket, or the resolver's words. May block on name service. */
 int address_resolve(const char *text, struct address out[ADDRESS_RESOLVED_MAX], char *why, size_t why_size);
 
-/* address_uri() - @address as an NBD URI without export: "nbd://127.0.0.1:10809", "nbd+unix:///?socket=/run/x".
+/* What address_resolve() takes, for an operator. */
+#define ADDRESS_FORMS "HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:[CID:]PORT"
+
+/* address_uri() - @address as an NBD URI without export: "nbd://127.0.0.1:10809", "nbd+unix:///?socket=/run/x",
+ * "nbd+vsock://3:10809", where "any" stands for every CID. A socket in the abstract namespace has no URI: "unix:@name".
  * Returns @out, cut at @out_size. */
 const char *address_uri(const struct address *address, char *out, size_t out_size);
 
-/* ADDRESS_TEXT_SIZE holds every address_text(): "127.0.0.1:40123", "[::1]:40123", "unix:/run/x" or "unix:" for an
- * unnamed peer. */
+/* ADDRESS_TEXT_SIZE holds every address_text(): "127.0.0.1:40123", "[::1]:40123", "vsock:3:40123", "unix:/run/x",
+ * "unix:@name" in the abstract namespace, or "unix:" for an unnamed peer. */
 #define ADDRESS_TEXT_SIZE 160
 const char *address_text(const struct address *address, char out[ADDRESS_TEXT_SIZE]);

@@ -22,6 +22,7 @@ void exports_init(struct exports *exports)
 static void export_free(struct export *export)
 {
 	disk_free(export->disk);
+	export_folder_free(export->folder);
 	export_spec_fini(&export->spec);
 	free(export);
 }
@@ -57,6 +58,11 @@ static void announce(const struct export *export)
 {
 	char name[NAME_SHOWN], size[32];
 
+	if (export->folder) {
+		log_info("exports are the files in %s (cache=%s%s)", export->spec.path,
+			cache_mode_name(export->spec.mode), export->spec.readonly ? ", readonly" : "");
+		return;
+	}
 	if (export->spec.memory_size) {
 		log_info("export '%s' is %s of memory, which are lost when the server ends",
 			log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
@@ -78,17 +84,65 @@ static int open_memory(const struct export_spec *spec, struct disk **out, char *
 	return error;
 }
 
+static void tell_size(struct export *export, uint64_t size)
+{
+	char name[NAME_SHOWN], text[32];
+
+	log_info("export '%s' has %s to %s",
+		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+		size > export->size_told ? "grown" : "shrunk", size_text(size, text, sizeof(text)));
+	export->size_told = size;
+}
+
+static void measure(struct export *export)
+{
+	uint64_t size;
+
+	disk_measure(export->disk);
+	size = export->disk->facts.size;
+	if (size != export->size_told)
+		tell_size(export, size);
+}
+
+void exports_measure(struct exports *exports)
+{
+	for (struct export *export = exports->first; export; export = export->next) {
+		if (export->folder)
+			export_folder_for_each(export->folder, measure);
+		else
+			measure(export);
+	}
+}
+
+static struct export *find_disk(const struct exports *exports, const char *name, size_t length)
+{
+	for (struct export *export = exports->first; export; export = export->next)
+		if (!export->folder && strlen(export->spec.name) == length &&
+			memcmp(export->spec.name, name, length) == 0)
+			return export;
+	return NULL;
+}
+
+static int open_file(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
+{
+	return cache_open(spec->path, spec->mode, spec->readonly, out, why, why_size);
+}
+
 static int export_open(const struct exports *exports, struct export *export, char *why, size_t why_size)
 {
 	const struct export_spec *spec = &export->spec;
+	int error;
 
-	if (exports_find(exports, spec->name, strlen(spec->name))) {
+	if (spec->is_folder)
+		return export_folder_new(spec->path, &export->folder, why, why_size);
+	if (find_disk(exports, spec->name, strlen(spec->name))) {
 		snprintf(why, why_size, "there is one of that name already");
 		return -EEXIST;
 	}
-	if (spec->memory_size)
-		return open_memory(spec, &export->disk, why, why_size);
-	return cache_open(spec->path, spec->mode, spec->readonly, &export->disk, why, why_size);
+	error = (spec->memory_size ? open_memory : open_file)(spec, &export->disk, why, why_size);
+	if (!error)
+		export->size_told = export->disk->facts.size;
+	return error;
 }
 
 int exports_add(struct exports *exports, struct export_spec *spec, char *why, size_t why_size)
@@ -104,8 +158,10 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 	}
 	export->spec = *spec;
 	*spec = (struct export_spec){ 0 };
-	prefix = snprintf(why, why_size,
-		"export '%s': ", log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)));
+	prefix = export->spec.is_folder ? snprintf(why, why_size, "export folder: ")
+					: snprintf(why, why_size, "export '%s': ",
+						  log_quote(name, sizeof(name), export->spec.name,
+							  strlen(export->spec.name)));
 	if ((size_t)prefix >= why_size)
 		prefix = 0;
 	error = export_open(exports, export, why + prefix, why_size - (size_t)prefix);
@@ -119,12 +175,27 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 	return 0;
 }
 
-const struct export *exports_find(const struct exports *exports, const char *name, size_t length)
+struct export *exports_find(const struct exports *exports, const char *name, size_t length)
 {
-	for (const struct export *export = exports->first; export; export = export->next)
-		if (strlen(export->spec.name) == length && memcmp(export->spec.name, name, length) == 0)
-			return export;
-	return NULL;
+	struct export *found = find_disk(exports, name, length);
+
+	for (struct export *export = exports->first; export && !found; export = export->next)
+		if (export->folder && export_folder_has(export->folder, name, length))
+			found = export;
+	return found;
+}
+
+struct export *export_get(struct export *export, const char *name, size_t length, bool looks)
+{
+	if (!export->folder)
+		return export;
+	return export_folder_open(export->folder, &export->spec, name, length, looks);
+}
+
+void export_put(struct export *export)
+{
+	if (export && export->home)
+		export_folder_close(export);
 }
 
 uint16_t export_flags(const struct export *export, struct dialect dialect)

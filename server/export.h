@@ -1,6 +1,6 @@
-/* server/export.h -- the disks that clients may choose from, by name.
+/* server/export.h -- the disks that clients may choose from, by name; and folders of such disks.
  *
- * Set up before the first worker starts and constant from then on: every thread may read.
+ * Set up before the first worker starts and constant from then on, but for the disks' sizes: every thread may read.
  */
 #pragma once
 
@@ -10,13 +10,18 @@
 
 #include "cache/disk.h"
 #include "server/dialect.h"
+#include "server/export_folder.h"
 #include "server/export_spec.h"
 
 struct export
 {
-	struct export *next; /* owned by struct exports */
+	struct export *next; /* owned by struct exports, or its folder */
 	struct export_spec spec;
-	struct disk *disk; /* owned; shared by all workers */
+	struct disk *disk;	      /* owned; shared by all workers; NULL: a folder */
+	uint64_t size_told;	      /* bytes, as the log knows */
+	struct export_folder *folder; /* owned: the files, each of which is an export */
+	struct export_folder *home;   /* borrowed: of a file in a folder, which outlives it; else NULL */
+	unsigned users;		      /* shared: under home's lock; references */
 };
 
 struct exports {
@@ -31,8 +36,19 @@ void exports_fini(struct exports *exports);
  * Returns 0 and says in the log what is exported; or -errno with the reason in @why: "export 'NAME': ...". */
 int exports_add(struct exports *exports, struct export_spec *spec, char *why, size_t why_size);
 
-/* The export of that name, or NULL. @name: @length bytes of a client, or of anyone. */
-const struct export *exports_find(const struct exports *exports, const char *name, size_t length);
+/* exports_measure() - look for exports that have grown or shrunk, and tell the log. For the main thread. */
+void exports_measure(struct exports *exports);
+
+/* The export of that name, or the first folder that has it, or NULL. @name: @length bytes of a client, or of anyone.
+ * Opens nothing: first comes the question whether its spec allows the client to see it. */
+struct export *exports_find(const struct exports *exports, const char *name, size_t length);
+
+/* export_get() - what exports_find() found under @name, as an export with a disk: one reference more. For the main thread.
+ * @looks: for its facts alone, until export_put(); a folder's file is opened for reading.
+ * Returns NULL where a folder's file cannot be opened; the log tells why. */
+struct export *export_get(struct export *export, const char *name, size_t length, bool looks);
+/* Any thread, when no request is in flight; NULL is allowed. A folder's file is closed behind its last reference. */
+void export_put(struct export *export);
 
 /* The transmission flags of @export for a client that speaks @dialect: proto.md, "Transmission flags". */
 uint16_t export_flags(const struct export *export, struct dialect dialect);

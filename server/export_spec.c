@@ -171,25 +171,19 @@ static char *split_field(char *field)
 	return NULL;
 }
 
-static int set_fields(struct export_spec *spec, char *text, const struct why *why)
+/* @path and what follows it. */
+static int set_path(struct export_spec *spec, char *path, const struct why *why)
 {
-	char *path = strchr(text, '='), *next;
+	char *next = split_field(path);
 	unsigned seen = 0;
-	int error = 0;
+	int error;
 
-	if (!path)
-		return REFUSE(why, "not NAME=PATH");
-	*path++ = '\0';
-	next = split_field(path);
 	if (!*path)
 		return REFUSE(why, "the path is empty");
-	if (strlen(text) > NBD_STRING_MAX)
-		return REFUSE(why, "the name is longer than %d bytes", NBD_STRING_MAX);
-	spec->name = strdup(text);
 	spec->path = strdup(path);
-	if (!spec->name || !spec->path)
+	if (!spec->path)
 		return -ENOMEM;
-	error = set_memory(spec, why);
+	error = spec->is_folder ? 0 : set_memory(spec, why);
 	while (next && !error) {
 		char *field = next;
 
@@ -199,18 +193,49 @@ static int set_fields(struct export_spec *spec, char *text, const struct why *wh
 	return error;
 }
 
-int export_spec_parse(const char *text, struct export_spec *spec, char *why, size_t why_size)
+static int set_named(struct export_spec *spec, char *text, const struct why *why)
+{
+	char *path = strchr(text, '=');
+
+	if (!path)
+		return REFUSE(why, "not NAME=PATH");
+	*path++ = '\0';
+	if (strlen(text) > NBD_STRING_MAX)
+		return REFUSE(why, "the name is longer than %d bytes", NBD_STRING_MAX);
+	spec->name = strdup(text);
+	return spec->name ? set_path(spec, path, why) : -ENOMEM;
+}
+
+static int set_folder(struct export_spec *spec, char *text, const struct why *why)
+{
+	spec->is_folder = true;
+	spec->name = strdup("");
+	return spec->name ? set_path(spec, text, why) : -ENOMEM;
+}
+
+static int parse(const char *text, int (*set)(struct export_spec *, char *, const struct why *),
+	struct export_spec *spec, char *why, size_t why_size)
 {
 	char *copy = strdup(text);
 	int error;
 
 	*spec = (struct export_spec){ .mode = CACHE_writeback };
 	snprintf(why, why_size, "out of memory");
-	error = copy ? set_fields(spec, copy, &(struct why){ why, why_size }) : -ENOMEM;
+	error = copy ? set(spec, copy, &(struct why){ why, why_size }) : -ENOMEM;
 	free(copy);
 	if (error)
 		export_spec_fini(spec);
 	return error;
+}
+
+int export_spec_parse(const char *text, struct export_spec *spec, char *why, size_t why_size)
+{
+	return parse(text, set_named, spec, why, why_size);
+}
+
+int export_spec_parse_folder(const char *text, struct export_spec *spec, char *why, size_t why_size)
+{
+	return parse(text, set_folder, spec, why, why_size);
 }
 
 int export_spec_file(const char *path, struct export_spec *spec)

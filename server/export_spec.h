@@ -20,12 +20,16 @@ struct export_spec {
 	enum cache_mode mode;
 	bool readonly;
 	uint64_t memory_size; /* bytes; 0: a file or device at path */
+	bool is_folder;	      /* path's files are exports; name is empty */
 	struct access access; /* owned */
 };
 
 /* export_spec_parse() - read @text into @spec, to be given to export_spec_fini().
  * Returns 0; or -EINVAL or -ENOMEM with the reason in @why and nothing in @spec that has to be freed. */
 int export_spec_parse(const char *text, struct export_spec *spec, char *why, size_t why_size);
+
+/* export_spec_parse_folder() - as export_spec_parse(), of a folder: PATH and the same keys, which are for all its files. */
+int export_spec_parse_folder(const char *text, struct export_spec *spec, char *why, size_t why_size);
 
 /* export_spec_file() - the default export: @path as it stands, writeback, writable. Returns 0 or -ENOMEM. */
 int export_spec_file(const char *path, struct export_spec *spec);

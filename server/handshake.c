@@ -13,6 +13,7 @@
 
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/admission.h"
 #include "server/limits.h"
 #include "server/negotiation.h"
 #include "server/session.h"
@@ -23,6 +24,7 @@ struct handshake {
 	struct handshakes *all;		/* borrowed: outlives its handshakes */
 	int fd;				/* owned, until a session takes it */
 	ev_io on_ready;
+	struct origin *origin; /* owned: our place in it, until a session takes it */
 	ev_timer on_deadline;
 	struct negotiation negotiation;
 	struct identity who;
@@ -41,24 +43,34 @@ static void handshake_free(struct handshake *handshake)
 	if (handshake->next)
 		handshake->next->link = handshake->link;
 	*handshake->link = handshake->next;
-	handshake->all->count--;
 	negotiation_fini(&handshake->negotiation);
 	identity_fini(&handshake->who);
 	tls_stream_free(handshake->tls);
 	if (handshake->fd >= 0)
 		close(handshake->fd);
+	if (handshake->origin)
+		origin_leave(handshake->origin);
 	free(handshake);
+}
+
+static void report_loss(struct handshakes *all)
+{
+	if (all->lost)
+		all->lost(all);
 }
 
 static void handshake_close(struct handshake *handshake, enum close_reason reason)
 {
+	struct handshakes *all = handshake->all;
+
 	close_report(reason, handshake->peer);
 	handshake_free(handshake);
+	report_loss(all);
 }
 
 static void hand_over(struct handshake *handshake)
 {
-	const struct negotiation *agreed = &handshake->negotiation;
+	struct negotiation *agreed = &handshake->negotiation;
 	struct handshakes *all = handshake->all;
 	struct session *session = session_new(handshake->fd, agreed->export, agreed->dialect, handshake->peer,
 		handshake->in, handshake->in_length);
@@ -68,9 +80,12 @@ static void hand_over(struct handshake *handshake)
 		handshake_close(handshake, CLOSE_memory);
 		return;
 	}
+	agreed->export = NULL;
 	if (handshake->tls)
 		session_secure(session, handshake->tls);
+	session_belong(session, handshake->origin);
 	handshake->tls = NULL;
+	handshake->origin = NULL;
 	handshake_free(handshake);
 	all->ready(all, session);
 }
@@ -311,39 +326,32 @@ static void link_into(struct handshakes *handshakes, struct handshake *handshake
 	if (handshake->next)
 		handshake->next->link = &handshake->next;
 	handshakes->first = handshake;
-	handshakes->count++;
 }
 
-static void recognize(struct handshake *handshake)
-{
-	struct address *address = &handshake->who.address;
-
-	handshake->who = (struct identity){ .address.length = sizeof(address->sockaddr) };
-	if (getpeername(handshake->fd, (struct sockaddr *)&address->sockaddr, &address->length))
-		address->length = 0;
-}
-
-void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
+void handshake_start(struct handshakes *handshakes, int fd, const struct peer *peer, struct origin *origin)
 {
 	struct handshake *handshake = malloc(sizeof(*handshake));
 
 	if (!handshake) {
-		close_report(CLOSE_memory, peer);
+		close_report(CLOSE_memory, peer->text);
 		close(fd);
+		origin_leave(origin);
+		report_loss(handshakes);
 		return;
 	}
 	link_into(handshakes, handshake);
 	handshake->fd = fd;
 	handshake->in_length = 0;
+	handshake->origin = origin;
 	handshake->tls = NULL;
-	recognize(handshake);
-	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer);
+	handshake->who = (struct identity){ .address = peer->address };
+	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer->text);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
 	handshake->negotiation.tls = handshakes->tls->settings.mode;
 	handshake->negotiation.who = &handshake->who;
 	ev_io_init(&handshake->on_ready, on_ready, fd, EV_READ);
 	handshake->on_ready.data = handshake;
-	ev_timer_init(&handshake->on_deadline, on_deadline, HANDSHAKE_DEADLINE_S, 0);
+	ev_timer_init(&handshake->on_deadline, on_deadline, handshakes->deadline_s, 0);
 	handshake->on_deadline.data = handshake;
 	ev_io_start(handshakes->loop->ev, &handshake->on_ready);
 	ev_timer_start(handshakes->loop->ev, &handshake->on_deadline);
@@ -352,9 +360,12 @@ void handshake_start(struct handshakes *handshakes, int fd, const char *peer)
 }
 
 void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,
-	const struct tls *tls, void (*ready)(struct handshakes *handshakes, struct session *session))
+	const struct tls *tls, unsigned deadline_s,
+	void (*ready)(struct handshakes *handshakes, struct session *session))
 {
-	*handshakes = (struct handshakes){ .loop = loop, .exports = exports, .tls = tls, .ready = ready };
+	*handshakes = (struct handshakes){
+		.loop = loop, .exports = exports, .tls = tls, .deadline_s = deadline_s, .ready = ready
+	};
 }
 
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason)

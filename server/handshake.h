@@ -4,13 +4,14 @@
  */
 #pragma once
 
-#include "conf/address.h"
 #include "conf/loop.h"
 #include "server/close_reason.h"
 #include "server/export.h"
+#include "server/peer.h"
 #include "server/tls.h"
 
 struct handshake;
+struct origin;
 struct session;
 
 struct handshakes {
@@ -19,17 +20,21 @@ struct handshakes {
 	const struct tls *tls;	       /* borrowed: may be reloaded between two handshakes */
 	/* Takes over a session that is ready for a worker. */
 	void (*ready)(struct handshakes *handshakes, struct session *session);
+	/* NULL, or: a connection has ended before it was ready. */
+	void (*lost)(struct handshakes *handshakes);
+	unsigned deadline_s;
 	struct handshake *first; /* owned */
-	unsigned count;
 };
 
+/* @deadline_s: for each, from handshake_start() on. */
 void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,
-	const struct tls *tls, void (*ready)(struct handshakes *handshakes, struct session *session));
+	const struct tls *tls, unsigned deadline_s,
+	void (*ready)(struct handshakes *handshakes, struct session *session));
 
 /* handshake_start() - greet the client.
  * @fd: a connected stream socket in blocking mode; taken over, whatever happens.
- * @peer: who it is, for the log; up to ADDRESS_TEXT_SIZE; copied. */
-void handshake_start(struct handshakes *handshakes, int fd, const char *peer);
+ * @peer: copied. @origin: left when the connection has ended. */
+void handshake_start(struct handshakes *handshakes, int fd, const struct peer *peer, struct origin *origin);
 
 /* Ends all that are not ready. */
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason);

@@ -1,12 +1,21 @@
 /* server/limits.h -- every bound on what a client can make the server do, with its reason.
  *
- * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection (with TLS, 800 KiB), and CONNECTIONS_MAX
- * connections.
+ * Memory a client can pin: CONNECTION_BYTES_MAX and some 300 KiB a connection (with TLS, 800 KiB), and --connections
+ * of them.
  */
 #pragma once
 
-/* Connections at a time, in their handshake or after it; one more is closed at once. Bounds descriptors and memory. */
-#define CONNECTIONS_MAX 1024
+/* Connections at a time, in their handshake or after it; one more is closed at once. Bounds descriptors and memory.
+ * --connections, for a server of many virtual machines: each has one to four. */
+#define CONNECTIONS_DEFAULT 1024
+#define CONNECTIONS_MOST    65536
+
+/* The part of them that one origin (server/admission.h) may have, so that there is always room for others.
+ * --connections-per-address, since only the operator knows whether clients come from one address or from many. */
+#define CONNECTIONS_PER_ADDRESS_PART 2
+
+/* Descriptors beside those of connections: for exports, listeners, rings, and some to spare. */
+#define DESCRIPTORS_SPARE 64
 
 /* Connections that wait for accept(2) in the kernel: a burst of clients after a restart. */
 #define LISTEN_BACKLOG 256
@@ -18,8 +27,10 @@
  * meanwhile, and an immediate retry would spin. */
 #define ACCEPT_PAUSE_S 0.2
 
-/* From accept(2) to the end of the handshake. A person who types options by hand still makes it. */
-#define HANDSHAKE_DEADLINE_S 30.0
+/* From accept(2) to the end of the handshake. A person who types options by hand still makes it. --handshake-timeout: under
+ * attack, a connection that says nothing keeps its place for so long. */
+#define HANDSHAKE_DEADLINE_S	  30
+#define HANDSHAKE_DEADLINE_MOST_S 3600
 
 /* Longest data of one option: an export name of 4096 bytes and what goes with it. */
 #define OPTION_DATA_MAX 8192
@@ -81,6 +92,10 @@
 /* From SIGTERM until connections whose requests or replies are still on the way are closed anyway. Systemd would kill
  * after 90. */
 #define DRAIN_DEADLINE_S 10.0
+
+/* How often we look whether exports have shrunk: until then a write behind the new end of a file makes it longer again.
+ * It costs a system call for each export. Growth is found at once, by the request that needs it. */
+#define MEASURE_S 1.0
 
 /* Lines a second about closed connections, so that a hostile client cannot fill the log; the rest is counted. */
 #define CLOSE_LINES_PER_S 10

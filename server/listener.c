@@ -2,8 +2,8 @@
 #include "server/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,7 @@
 
 #include "conf/log.h"
 #include "server/limits.h"
+#include "server/socket_kind.h"
 
 struct listener {
 	struct loop *loop; /* borrowed: outlives us */
@@ -21,9 +22,9 @@ struct listener {
 	ev_io on_client;
 	ev_timer on_pause_over;
 	bool pause_told; /* since a client was last accepted */
-	void (*accepted)(void *owner, int fd, const char *peer);
+	void (*accepted)(void *owner, int fd, const struct peer *peer);
 	void *owner;
-	/* The file of a Unix socket, as bind(2) made it. */
+	/* The file of a Unix socket, as our bind(2) made it; 0, which no file has, where it was not ours. */
 	dev_t device;
 	ino_t inode;
 };
@@ -126,9 +127,18 @@ static void remember_file(struct listener *listener)
 	}
 }
 
-static int open_socket(struct listener *listener, char *why, size_t why_size)
+/* With the port that the kernel chose. */
+static void ask_address(struct listener *listener)
 {
 	struct address *address = &listener->address;
+
+	address->length = sizeof(address->sockaddr);
+	getsockname(listener->fd, (struct sockaddr *)&address->sockaddr, &address->length);
+}
+
+static int open_socket(struct listener *listener, char *why, size_t why_size)
+{
+	const struct address *address = &listener->address;
 	int error;
 
 	listener->fd = socket(address->sockaddr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -143,26 +153,11 @@ static int open_socket(struct listener *listener, char *why, size_t why_size)
 		error = refuse(why, why_size, address, "listen", -errno);
 		goto close_fd;
 	}
-	if (!socket_path(address)) {
-		address->length = sizeof(address->sockaddr);
-		getsockname(listener->fd, (struct sockaddr *)&address->sockaddr, &address->length);
-	}
+	ask_address(listener);
 	return 0;
 close_fd:
 	close(listener->fd);
 	return error;
-}
-
-/* A client that is gone without a word is found out; small replies leave at once. Unix sockets need neither. */
-static void prepare_client(int fd)
-{
-	const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
 static void pause_accepting(struct listener *listener, int error)
@@ -186,35 +181,23 @@ static void on_pause_over(struct ev_loop *ev, ev_timer *timer, int events)
 	ev_io_start(ev, &listener->on_client);
 }
 
-static const char *peer_text(int fd, const struct address *peer, char out[ADDRESS_TEXT_SIZE])
+static void greet(struct listener *listener, int fd)
 {
-	struct ucred who;
-	socklen_t length = sizeof(who);
+	struct peer peer;
 
-	if (peer->sockaddr.ss_family != AF_UNIX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length))
-		return address_text(peer, out);
-	snprintf(out, ADDRESS_TEXT_SIZE, "unix, pid %d, uid %u", who.pid, who.uid);
-	return out;
-}
-
-static void greet(struct listener *listener, int fd, const struct address *peer)
-{
-	char text[ADDRESS_TEXT_SIZE];
-
-	if (!socket_path(&listener->address))
-		prepare_client(fd);
-	listener->accepted(listener->owner, fd, peer_text(fd, peer, text));
+	peer_of(fd, &peer);
+	peer_prepare(fd, &peer);
+	listener->accepted(listener->owner, fd, &peer);
 }
 
 /* Returns whether another client may be waiting. */
 static bool accept_one(struct listener *listener)
 {
-	struct address peer = { .length = sizeof(peer.sockaddr) };
-	int fd = accept4(listener->fd, (struct sockaddr *)&peer.sockaddr, &peer.length, SOCK_CLOEXEC);
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd >= 0) {
 		listener->pause_told = false;
-		greet(listener, fd, &peer);
+		greet(listener, fd);
 		return true;
 	}
 	switch (errno) {
@@ -240,28 +223,67 @@ static void on_client(struct ev_loop *ev, ev_io *watcher, int events)
 		;
 }
 
-struct listener *listener_open(struct loop *loop, const struct address *address,
-	void (*accepted)(void *owner, int fd, const char *peer), void *owner, char *why, size_t why_size)
+static struct listener *listener_new(
+	struct loop *loop, void (*accepted)(void *owner, int fd, const struct peer *peer), void *owner)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return NULL;
+	listener->loop = loop;
+	listener->accepted = accepted;
+	listener->owner = owner;
+	return listener;
+}
+
+static void start_accepting(struct listener *listener)
+{
+	ev_io_init(&listener->on_client, on_client, listener->fd, EV_READ);
+	listener->on_client.data = listener;
+	ev_timer_init(&listener->on_pause_over, on_pause_over, ACCEPT_PAUSE_S, 0);
+	listener->on_pause_over.data = listener;
+	ev_io_start(listener->loop->ev, &listener->on_client);
+}
+
+struct listener *listener_open(struct loop *loop, const struct address *address,
+	void (*accepted)(void *owner, int fd, const struct peer *peer), void *owner, char *why,
+	size_t why_size)
+{
+	struct listener *listener = listener_new(loop, accepted, owner);
 
 	if (!listener) {
 		snprintf(why, why_size, "out of memory");
 		return NULL;
 	}
-	listener->loop = loop;
 	listener->address = *address;
-	listener->accepted = accepted;
-	listener->owner = owner;
 	if (open_socket(listener, why, why_size)) {
 		free(listener);
 		return NULL;
 	}
-	ev_io_init(&listener->on_client, on_client, listener->fd, EV_READ);
-	listener->on_client.data = listener;
-	ev_timer_init(&listener->on_pause_over, on_pause_over, ACCEPT_PAUSE_S, 0);
-	listener->on_pause_over.data = listener;
-	ev_io_start(loop->ev, &listener->on_client);
+	start_accepting(listener);
+	return listener;
+}
+
+struct listener *listener_adopt(struct loop *loop, int fd,
+	void (*accepted)(void *owner, int fd, const struct peer *peer), void *owner, char *why,
+	size_t why_size)
+{
+	const char *flaw = socket_listen_flaw(fd);
+	struct listener *listener;
+
+	if (flaw) {
+		snprintf(why, why_size, "%s", flaw);
+		return NULL;
+	}
+	listener = listener_new(loop, accepted, owner);
+	if (!listener) {
+		snprintf(why, why_size, "out of memory");
+		return NULL;
+	}
+	listener->fd = fd;
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	ask_address(listener);
+	start_accepting(listener);
 	return listener;
 }
 

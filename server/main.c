@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,11 @@ struct settings {
 	const char **addresses; /* owned; as many as words of the command line at most */
 	struct export_spec *exports;
 	unsigned address_count, export_count;
-	unsigned workers;
+	unsigned workers;	     /* 0: not given */
+	struct server_limits limits; /* 0: not given */
 	struct tls_settings tls;
 	bool tls_given;
+	bool single;
 	bool verbose;
 };
 
@@ -30,10 +33,18 @@ static int set_listen(void *settings, const char *value, char *why)
 	struct settings *set = settings;
 
 	if (!address_looks(value)) {
-		snprintf(why, CMDLINE_WHY_SIZE, "not HOST:PORT, [IPv6]:PORT or unix:PATH");
+		snprintf(why, CMDLINE_WHY_SIZE, "not " ADDRESS_FORMS);
 		return -1;
 	}
 	set->addresses[set->address_count++] = value;
+	return 0;
+}
+
+static int set_single(void *settings, const char *value, char *why)
+{
+	(void)value;
+	(void)why;
+	((struct settings *)settings)->single = true;
 	return 0;
 }
 
@@ -85,9 +96,37 @@ static int set_tls_verify_peer(void *settings, const char *value, char *why)
 	return 0;
 }
 
+static int set_export_dir(void *settings, const char *value, char *why)
+{
+	struct settings *set = settings;
+
+	if (export_spec_parse_folder(value, &set->exports[set->export_count], why, CMDLINE_WHY_SIZE))
+		return -1;
+	set->export_count++;
+	return 0;
+}
+
 static int set_workers(void *settings, const char *value, char *why)
 {
 	return cmdline_number(value, 1, WORKERS_MAX, &((struct settings *)settings)->workers, why);
+}
+
+static int set_connections(void *settings, const char *value, char *why)
+{
+	return cmdline_number(
+		value, 1, CONNECTIONS_MOST, &((struct settings *)settings)->limits.connections, why);
+}
+
+static int set_connections_per_address(void *settings, const char *value, char *why)
+{
+	return cmdline_number(value, 1, CONNECTIONS_MOST,
+		&((struct settings *)settings)->limits.connections_per_address, why);
+}
+
+static int set_handshake_timeout(void *settings, const char *value, char *why)
+{
+	return cmdline_number(
+		value, 1, HANDSHAKE_DEADLINE_MOST_S, &((struct settings *)settings)->limits.handshake_s, why);
 }
 
 static int set_verbose(void *settings, const char *value, char *why)
@@ -103,7 +142,7 @@ static int take_file(void *settings, const char *word, char *why)
 	struct settings *set = settings;
 
 	for (unsigned i = 0; i < set->export_count; i++) {
-		if (*set->exports[i].name)
+		if (set->exports[i].is_folder || *set->exports[i].name)
 			continue;
 		snprintf(
 			why, CMDLINE_WHY_SIZE, "there is a default export already: %s", set->exports[i].path);
@@ -119,10 +158,15 @@ static int take_file(void *settings, const char *word, char *why)
 
 static const struct cmdline_option options[] = {
 	{ "listen", 'l', "ADDRESS",
-		"Listen on HOST:PORT, [IPv6]:PORT or unix:PATH; may be given several times, with\n"
-		"several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
-		"address can read and write the exports.",
+		"Listen on " ADDRESS_FORMS "; may be given several times,\n"
+		"with several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
+		"address can read and write the exports. Sockets that systemd hands over are listened\n"
+		"on as well, and replace the default.",
 		set_listen, address_looks },
+	{ "single", 's', NULL,
+		"Serve the one connection that is standard input, and end with it, as inetd and clients\n"
+		"that run their own server want it; only warnings are logged. Default: listen.",
+		set_single, NULL },
 	{ "export", 'e', "NAME=PATH[,KEY[=VALUE]]...",
 		"Export a file or block device under a name; may be given several times. Keys:\n"
 		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
@@ -131,6 +175,11 @@ static const struct cmdline_option options[] = {
 		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
+	{ "export-dir", 'd', "PATH[,KEY[=VALUE]]...",
+		"Each file and block device in the directory is an export, with its name, unless that "
+		"begins\n"
+		"with a dot; opened when a client chooses it. The keys are those of --export.",
+		set_export_dir, NULL },
 	{ "tls", 0, "MODE",
 		"off: none. on: clients may ask for it. require: nothing is said before it. Default: "
 		"require\n"
@@ -149,6 +198,14 @@ static const struct cmdline_option options[] = {
 		set_tls_psk, NULL },
 	{ "workers", 'w', "N", "Threads that serve connections. Default: one for each CPU.", set_workers,
 		NULL },
+	{ "connections", 0, "N", "Connections at a time. Default: 1024; one more is closed at once.",
+		set_connections, NULL },
+	{ "connections-per-address", 0, "N",
+		"Connections from one IPv4 address, IPv6 /64 network, local user or virtual machine.\n"
+		"Default: half of --connections.",
+		set_connections_per_address, NULL },
+	{ "handshake-timeout", 0, "SECONDS", "Time a client has to choose an export. Default: 30.",
+		set_handshake_timeout, NULL },
 	{ "verbose", 'v', NULL, "Log connections, too.", set_verbose, NULL },
 	{ 0 },
 };
@@ -172,47 +229,93 @@ static unsigned cpu_count(void)
 	return count < WORKERS_MAX ? count : WORKERS_MAX;
 }
 
-static void prepare_process(void)
+static void allow_descriptors(rlim_t wanted)
 {
 	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	if (files.rlim_cur < wanted)
+		log_warning("connections are limited by the %ju descriptors that this process may have",
+			(uintmax_t)files.rlim_cur);
+}
+
+static void prepare_process(const struct settings *settings)
+{
 
 	signal(SIGPIPE, SIG_IGN);
 	/* Large buffers go back to the system when they are freed, whatever sizes came before. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	allow_descriptors((rlim_t)settings->limits.connections + DESCRIPTORS_SPARE);
 }
 
 /* Returns 0, or -1 with @why. */
-static int serve(struct server *server, const struct settings *settings, char *why, size_t why_size)
+static int take_connection(struct server *server, struct inherited *inherited, char *why, size_t why_size)
 {
+	int fd = inherited_connection(inherited, why, why_size);
+
+	if (fd < 0)
+		return -1;
+	server_serve_one(server, fd);
+	return 0;
+}
+
+/* Returns 0, or -1 with @why. */
+static int listen_everywhere(struct server *server, const struct settings *settings,
+	struct inherited *inherited, char *why, size_t why_size)
+{
+	unsigned count = settings->address_count + inherited->count;
+
+	if (server_adopt(server, inherited, why, why_size))
+		return -1;
+	for (unsigned i = 0; i < settings->address_count; i++)
+		if (server_listen(server, settings->addresses[i], why, why_size))
+			return -1;
+	return count > 0 ? 0 : server_listen(server, LISTEN_DEFAULT, why, why_size);
+}
+
+/* Returns 0, or -1 with @why. */
+static int serve(struct server *server, const struct settings *settings, struct inherited *inherited,
+	char *why, size_t why_size)
+{
+	int error;
+
 	for (unsigned i = 0; i < settings->export_count; i++)
 		if (exports_add(&server->exports, &settings->exports[i], why, why_size))
 			return -1;
 	if (server_secure(server, &settings->tls, why, why_size))
 		return -1;
-	for (unsigned i = 0; i < settings->address_count; i++)
-		if (server_listen(server, settings->addresses[i], why, why_size))
-			return -1;
+	error = settings->single ? take_connection(server, inherited, why, why_size)
+				 : listen_everywhere(server, settings, inherited, why, why_size);
+	if (error)
+		return -1;
 	return server_run(server, settings->workers, why, why_size);
 }
 
 static int run(const struct settings *settings)
 {
 	struct server server;
+	struct inherited inherited;
 	char why[CMDLINE_WHY_SIZE];
-	int error = server_init(&server);
+	int error;
+
+	if (inherited_take(&inherited, why, sizeof(why))) {
+		log_error("%s", why);
+		return EXIT_FAILURE;
+	}
+	error = server_init(&server, &settings->limits);
 
 	if (error) {
 		log_error("cannot start: %s", strerror(-error));
 		return EXIT_FAILURE;
 	}
-	error = serve(&server, settings, why, sizeof(why));
+	error = serve(&server, settings, &inherited, why, sizeof(why));
 	if (error)
 		log_error("%s", why);
 	server_fini(&server);
+	inherited_close(&inherited);
 	return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -221,7 +324,6 @@ static void settings_init(struct settings *settings, int argc)
 	*settings = (struct settings){
 		.addresses = calloc((size_t)argc + 1, sizeof(settings->addresses[0])),
 		.exports = calloc((size_t)argc + 1, sizeof(settings->exports[0])),
-		.workers = cpu_count(),
 	};
 	if (!settings->addresses || !settings->exports) {
 		log_error("out of memory");
@@ -250,6 +352,25 @@ static void settle_tls(struct settings *settings)
 		cmdline_fail(&cmdline, "TLS needs --tls-certificates or --tls-psk");
 }
 
+/* With --single, standard error is often that of a client. */
+static enum log_level chattiness(const struct settings *settings)
+{
+	if (settings->verbose)
+		return LOG_DEBUG;
+	return settings->single ? LOG_WARNING : LOG_INFO;
+}
+
+static void settle_limits(struct server_limits *limits)
+{
+	if (limits->connections == 0)
+		limits->connections = CONNECTIONS_DEFAULT;
+	if (limits->connections_per_address == 0)
+		limits->connections_per_address = (limits->connections + CONNECTIONS_PER_ADDRESS_PART - 1) /
+						  CONNECTIONS_PER_ADDRESS_PART;
+	if (limits->handshake_s == 0)
+		limits->handshake_s = HANDSHAKE_DEADLINE_S;
+}
+
 int main(int argc, char **argv)
 {
 	struct settings settings;
@@ -259,13 +380,15 @@ int main(int argc, char **argv)
 	settings_init(&settings, argc);
 	cmdline_parse(&cmdline, argc, argv, &settings);
 	if (settings.export_count == 0)
-		cmdline_fail(&cmdline, "nothing to export: give a FILE or --export");
+		cmdline_fail(&cmdline, "nothing to export: give a FILE, --export or --export-dir");
 	settle_tls(&settings);
-	if (settings.address_count == 0)
-		settings.addresses[settings.address_count++] = LISTEN_DEFAULT;
-	if (settings.verbose)
-		log_open(cmdline.program, LOG_DEBUG);
-	prepare_process();
+	if (settings.single && settings.address_count > 0)
+		cmdline_fail(&cmdline, "--single serves one connection, and --listen waits for others");
+	settle_limits(&settings.limits);
+	if (settings.workers == 0)
+		settings.workers = settings.single ? 1 : cpu_count();
+	log_open(cmdline.program, chattiness(&settings));
+	prepare_process(&settings);
 	status = run(&settings);
 	settings_fini(&settings);
 	return status;

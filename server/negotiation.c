@@ -95,17 +95,28 @@ struct option {
 	const uint8_t *data;
 };
 
-/* What it would be with @export. */
-static struct dialect dialect_with(const struct negotiation *negotiation, const struct export *export)
+static void forget_contexts(struct negotiation *negotiation)
 {
-	return (struct dialect){ .headers = negotiation->headers,
-		.allocation = negotiation->status_of == export };
+	free(negotiation->status_of);
+	negotiation->status_of = NULL;
 }
 
-static void start_transmission(struct negotiation *negotiation, const struct export *export)
+/* What it would be with @export. Names tell: a folder's file is another object whenever it is opened. */
+static struct dialect dialect_with(const struct negotiation *negotiation, const struct export *export)
 {
-	if (negotiation->stage == NEGOTIATION_OVER)
+	const char *selected = negotiation->status_of;
+
+	return (struct dialect){ .headers = negotiation->headers,
+		.allocation = selected && strcmp(selected, export->spec.name) == 0 };
+}
+
+/* Takes over the reference to @export. */
+static void start_transmission(struct negotiation *negotiation, struct export *export)
+{
+	if (negotiation->stage == NEGOTIATION_OVER) {
+		export_put(export);
 		return;
+	}
 	negotiation->export = export;
 	negotiation->dialect = dialect_with(negotiation, export);
 	negotiation->stage = NEGOTIATION_TRANSMISSION;
@@ -117,9 +128,9 @@ static bool is_secure(const struct negotiation *negotiation)
 }
 
 /* One that the client may not see is like one that does not exist. */
-static const struct export *find(const struct negotiation *negotiation, const void *name, size_t length)
+static struct export *find(const struct negotiation *negotiation, const void *name, size_t length)
 {
-	const struct export *export = exports_find(negotiation->exports, name, length);
+	struct export *export = exports_find(negotiation->exports, name, length);
 
 	return export && access_allows(&export->spec.access, negotiation->who) ? export : NULL;
 }
@@ -128,22 +139,26 @@ static const struct export *find(const struct negotiation *negotiation, const vo
 static void on_export_name(struct negotiation *negotiation, const struct option *option)
 {
 	static const uint8_t zeroes[EXPORT_NAME_ZEROES];
-	const struct export *export = find(negotiation, option->data, option->length);
+	struct export *export;
 
 	/* "a client that has [negotiated] extended headers MUST NOT use this option." */
 	if (negotiation->headers == HEADERS_EXTENDED) {
 		end(negotiation, CLOSE_export_name);
 		return;
 	}
+	export = find(negotiation, option->data, option->length);
+	if (export)
+		export = export_get(export, (const char *)option->data, option->length, false);
 	if (!export) {
 		end(negotiation, CLOSE_export_unknown);
 		return;
 	}
-	start_transmission(negotiation, export);
+	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
 	out_add16(negotiation, export_flags(export, dialect_with(negotiation, export)));
 	if (!negotiation->no_zeroes)
 		out_add(negotiation, zeroes, sizeof(zeroes));
+	start_transmission(negotiation, export);
 }
 
 static void on_abort(struct negotiation *negotiation, const struct option *option)
@@ -152,19 +167,42 @@ static void on_abort(struct negotiation *negotiation, const struct option *optio
 	end(negotiation, CLOSE_handshake_abort);
 }
 
+static void list_name(struct negotiation *negotiation, const struct export *export, const char *name)
+{
+	const char *description = export->spec.description ? export->spec.description : "";
+
+	reply(negotiation, NBD_OPT_LIST, NBD_REP_SERVER,
+		sizeof(uint32_t) + strlen(name) + strlen(description));
+	out_add32(negotiation, (uint32_t)strlen(name));
+	out_add(negotiation, name, strlen(name));
+	out_add(negotiation, description, strlen(description));
+}
+
+struct listing {
+	struct negotiation *negotiation;
+	const struct export *folder;
+};
+
+/* Those that another export or folder hides are not listed twice. */
+static void list_file(void *context, const char *name)
+{
+	const struct listing *listing = context;
+
+	if (exports_find(listing->negotiation->exports, name, strlen(name)) == listing->folder)
+		list_name(listing->negotiation, listing->folder, name);
+}
+
 static void on_list(struct negotiation *negotiation, const struct option *option)
 {
 	for (const struct export *export = negotiation->exports->first; export; export = export->next) {
-		const struct export_spec *spec = &export->spec;
-		size_t name = strlen(spec->name),
-		       description = spec->description ? strlen(spec->description) : 0;
+		struct listing listing = { negotiation, export };
 
-		if (!access_allows(&spec->access, negotiation->who))
+		if (!access_allows(&export->spec.access, negotiation->who))
 			continue;
-		reply(negotiation, option->number, NBD_REP_SERVER, sizeof(uint32_t) + name + description);
-		out_add32(negotiation, (uint32_t)name);
-		out_add(negotiation, spec->name, name);
-		out_add(negotiation, spec->description, description);
+		if (export->folder)
+			export_folder_list(export->folder, list_file, &listing);
+		else
+			list_name(negotiation, export, export->spec.name);
 	}
 	acknowledge(negotiation, option->number);
 }
@@ -204,23 +242,21 @@ static void refuse_export(struct negotiation *negotiation, uint32_t option)
 		refuse(negotiation, option, NBD_REP_ERR_TLS_REQD, "no export of that name without TLS");
 }
 
-/* The query and its export; or NULL: refused. */
-static const struct export *take_query(
-	struct negotiation *negotiation, const struct option *option, struct meta_query *query)
+/* Whether there is a query for an export that exists, or else it was refused. */
+static bool take_query(struct negotiation *negotiation, const struct option *option, struct meta_query *query)
 {
-	const struct export *export;
 	const char *why = "structured replies or extended headers have to be negotiated first";
 
 	if (negotiation->headers == HEADERS_SIMPLE ||
 		meta_query_parse(option->data, option->length, query, &why)) {
 		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
-		return NULL;
+		return false;
 	}
-	export = find(negotiation, query->name, query->name_length);
+	if (find(negotiation, query->name, query->name_length))
+		return true;
 	/* Never NBD_REP_ERR_TLS_REQD: "SELECTIVETLS mode" has that for INFO and GO alone. */
-	if (!export)
-		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
-	return export;
+	refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
+	return false;
 }
 
 static void on_list_meta_context(struct negotiation *negotiation, const struct option *option)
@@ -237,17 +273,19 @@ static void on_list_meta_context(struct negotiation *negotiation, const struct o
 
 static void on_set_meta_context(struct negotiation *negotiation, const struct option *option)
 {
-	const struct export *export;
 	struct meta_query query;
 
 	/* It "replaces all previously-set metadata contexts (including when this command fails)". */
-	negotiation->status_of = NULL;
-	export = take_query(negotiation, option, &query);
-	if (!export)
+	forget_contexts(negotiation);
+	if (!take_query(negotiation, option, &query))
 		return;
 	if (query.allocation) {
+		negotiation->status_of = strndup(query.name, query.name_length);
+		if (!negotiation->status_of) {
+			end(negotiation, CLOSE_memory);
+			return;
+		}
 		reply_context(negotiation, option->number, META_ALLOCATION_ID);
-		negotiation->status_of = export;
 	}
 	acknowledge(negotiation, option->number);
 }
@@ -289,6 +327,7 @@ static void info_export(struct negotiation *negotiation, uint32_t option, const 
 {
 	reply(negotiation, option, NBD_REP_INFO, sizeof(uint16_t) + sizeof(uint64_t) + sizeof(uint16_t));
 	out_add16(negotiation, NBD_INFO_EXPORT);
+	disk_measure(export->disk);
 	out_add64(negotiation, export->disk->facts.size);
 	out_add16(negotiation, export_flags(export, dialect_with(negotiation, export)));
 }
@@ -315,8 +354,9 @@ static void info_block_size(struct negotiation *negotiation, uint32_t option, co
 
 static void on_info(struct negotiation *negotiation, const struct option *option)
 {
-	const struct export *export;
+	bool chooses = option->number == NBD_OPT_GO;
 	struct info_request request;
+	struct export *export;
 	const char *why;
 
 	if (info_request_parse(option->data, option->length, &request, &why)) {
@@ -328,6 +368,12 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		refuse_export(negotiation, option->number);
 		return;
 	}
+	export = export_get(export, request.name, request.name_length, !chooses);
+	if (!export) {
+		refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN,
+			"the export cannot be opened now; the server's log tells why");
+		return;
+	}
 	info_export(negotiation, option->number, export);
 	if (request.wanted & 1u << NBD_INFO_NAME)
 		info_text(negotiation, option->number, NBD_INFO_NAME, export->spec.name);
@@ -336,8 +382,10 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 	if (request.wanted & 1u << NBD_INFO_BLOCK_SIZE)
 		info_block_size(negotiation, option->number, export);
 	acknowledge(negotiation, option->number);
-	if (option->number == NBD_OPT_GO)
+	if (chooses)
 		start_transmission(negotiation, export);
+	else
+		export_put(export);
 }
 
 static void on_starttls(struct negotiation *negotiation, const struct option *option)
@@ -413,7 +461,7 @@ static void refuse_long_option(struct negotiation *negotiation, const struct opt
 		return;
 	}
 	if (option->number == NBD_OPT_SET_META_CONTEXT)
-		negotiation->status_of = NULL;
+		forget_contexts(negotiation);
 	if (needs_tls(negotiation, option))
 		refuse_plaintext(negotiation, option);
 	else
@@ -508,7 +556,7 @@ void negotiation_secured(struct negotiation *negotiation)
 {
 	assert(negotiation->stage == NEGOTIATION_STARTTLS && is_secure(negotiation));
 	negotiation->headers = HEADERS_SIMPLE;
-	negotiation->status_of = NULL;
+	forget_contexts(negotiation);
 	negotiation->stage = NEGOTIATION_OPTION;
 }
 
@@ -529,6 +577,9 @@ void negotiation_init(struct negotiation *negotiation, const struct exports *exp
 
 void negotiation_fini(struct negotiation *negotiation)
 {
+	export_put(negotiation->export);
+	negotiation->export = NULL;
+	forget_contexts(negotiation);
 	free(negotiation->out.bytes);
 	negotiation->out.bytes = NULL;
 }

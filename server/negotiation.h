@@ -43,10 +43,10 @@ struct negotiation {
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed so far. */
 	enum headers headers;
-	const struct export *status_of; /* NULL, or for which base:allocation is selected */
+	char *status_of; /* owned: NULL, or the name of the export for which base:allocation is selected */
 	/* What TRANSMISSION starts with. */
 	struct dialect dialect;
-	const struct export *export;
+	struct export *export; /* owned: a reference; who takes it leaves NULL */
 	struct {
 		uint8_t *bytes; /* owned */
 		size_t length, size;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "conf/container.h"
@@ -33,27 +34,26 @@ static void on_session_ready(struct handshakes *handshakes, struct session *sess
 	struct server *server = container_of(handshakes, struct server, handshakes);
 
 	session_hand_over(session, least_loaded(server));
+	for (unsigned i = 0; server->single && i < server->worker_count; i++)
+		worker_retire(&server->workers[i]);
 }
 
-static unsigned connections(const struct server *server)
+static void admit(struct server *server, int fd, const struct peer *peer)
 {
-	unsigned count = server->handshakes.count;
+	enum close_reason why;
+	struct origin *origin;
 
-	for (unsigned i = 0; i < server->worker_count; i++)
-		count += atomic_load_explicit(&server->workers[i].load, memory_order_relaxed);
-	return count;
-}
-
-static void on_accepted(void *owner, int fd, const char *peer)
-{
-	struct server *server = owner;
-
-	if (connections(server) >= CONNECTIONS_MAX) {
-		close_report(CLOSE_connections_max, peer);
+	if (admission_enter(&server->admission, peer, &origin, &why)) {
+		handshake_start(&server->handshakes, fd, peer, origin);
+	} else {
+		close_report(why, peer->text);
 		close(fd);
-		return;
 	}
-	handshake_start(&server->handshakes, fd, peer);
+}
+
+static void on_accepted(void *owner, int fd, const struct peer *peer)
+{
+	admit(owner, fd, peer);
 }
 
 static void close_listeners(struct server *server)
@@ -66,11 +66,20 @@ static void close_listeners(struct server *server)
 static void drain(struct server *server)
 {
 	server->draining = true;
+	sd_notify(0, "STOPPING=1");
 	close_listeners(server);
 	handshakes_close(&server->handshakes, CLOSE_shutdown);
 	for (unsigned i = 0; i < server->worker_count; i++)
 		worker_drain(&server->workers[i]);
 	ev_timer_start(server->loop.ev, &server->on_drain_deadline);
+}
+
+static void on_connection_lost(struct handshakes *handshakes)
+{
+	struct server *server = container_of(handshakes, struct server, handshakes);
+
+	if (server->single && !server->draining)
+		drain(server);
 }
 
 static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)
@@ -95,6 +104,15 @@ static void on_drain_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 	(void)events;
 	for (unsigned i = 0; i < server->worker_count; i++)
 		worker_kill(&server->workers[i]);
+}
+
+static void on_measure(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)ev;
+	(void)events;
+	exports_measure(&server->exports);
 }
 
 static void on_worker_ended(struct mail *mail)
@@ -130,18 +148,24 @@ static void watch_signals(struct server *server)
 	}
 }
 
-int server_init(struct server *server)
+int server_init(struct server *server, const struct server_limits *limits)
 {
 	int error;
 
-	*server = (struct server){ 0 };
+	*server = (struct server){ .connection = -1 };
 	error = loop_init(&server->loop, true);
 	if (error)
 		return error;
 	exports_init(&server->exports);
-	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls, on_session_ready);
+	admission_init(&server->admission, limits->connections, limits->connections_per_address);
+	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls,
+		limits->handshake_s, on_session_ready);
+	server->handshakes.lost = on_connection_lost;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
+	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
+	server->on_measure.data = server;
+	ev_timer_start(server->loop.ev, &server->on_measure);
 	watch_signals(server);
 	return 0;
 }
@@ -168,7 +192,8 @@ static int check_access(
 
 		if (!missing)
 			continue;
-		snprintf(why, why_size, "nobody can use export '%s' unless %s", export->spec.name, missing);
+		snprintf(why, why_size, "nobody can use export '%s' unless %s",
+			export->folder ? export->spec.path : export->spec.name, missing);
 		return -1;
 	}
 	return 0;
@@ -199,7 +224,8 @@ int server_secure(struct server *server, const struct tls_settings *settings, ch
 	return 0;
 }
 
-static int add_listener(struct server *server, const struct address *address, char *why, size_t why_size)
+/* Room for one more listener. */
+static int grow_listeners(struct server *server, char *why, size_t why_size)
 {
 	struct listener **more =
 		realloc(server->listeners, (server->listener_count + 1) * sizeof(struct listener *));
@@ -209,12 +235,24 @@ static int add_listener(struct server *server, const struct address *address, ch
 		return -1;
 	}
 	server->listeners = more;
-	more[server->listener_count] =
-		listener_open(&server->loop, address, on_accepted, server, why, why_size);
-	if (!more[server->listener_count])
-		return -1;
-	server->listener_count++;
 	return 0;
+}
+
+/* Returns 0, or -1 where there is none: why is told already. */
+static int add_listener(struct server *server, struct listener *listener)
+{
+	if (!listener)
+		return -1;
+	server->listeners[server->listener_count++] = listener;
+	return 0;
+}
+
+static int listen_on(struct server *server, const struct address *address, char *why, size_t why_size)
+{
+	if (grow_listeners(server, why, why_size))
+		return -1;
+	return add_listener(
+		server, listener_open(&server->loop, address, on_accepted, server, why, why_size));
 }
 
 int server_listen(struct server *server, const char *text, char *why, size_t why_size)
@@ -227,9 +265,33 @@ int server_listen(struct server *server, const char *text, char *why, size_t why
 		prefix = 0;
 	count = address_resolve(text, addresses, why + prefix, why_size - (size_t)prefix);
 	for (int i = 0; i < count; i++)
-		if (add_listener(server, &addresses[i], why, why_size))
+		if (listen_on(server, &addresses[i], why, why_size))
 			return -1;
 	return count > 0 ? 0 : -1;
+}
+
+int server_adopt(struct server *server, struct inherited *inherited, char *why, size_t why_size)
+{
+	for (unsigned i = 0; i < inherited->count; i++) {
+		int *fd = &inherited->sockets[i].fd;
+		int prefix = snprintf(why, why_size,
+			"inherited socket '%s', descriptor %d: ", inherited->sockets[i].name, *fd);
+
+		if ((size_t)prefix >= why_size)
+			prefix = 0;
+		if (grow_listeners(server, why + prefix, why_size - (size_t)prefix) ||
+			add_listener(server, listener_adopt(&server->loop, *fd, on_accepted, server,
+						     why + prefix, why_size - (size_t)prefix)))
+			return -1;
+		*fd = -1;
+	}
+	return 0;
+}
+
+void server_serve_one(struct server *server, int fd)
+{
+	server->connection = fd;
+	server->single = true;
 }
 
 static int start_workers(struct server *server, unsigned workers, char *why, size_t why_size)
@@ -258,6 +320,18 @@ static void announce(const struct server *server)
 	for (unsigned i = 0; i < server->listener_count; i++)
 		log_info("listening on %s",
 			address_uri(listener_address(server->listeners[i]), uri, sizeof(uri)));
+	sd_notify(0, "READY=1");
+}
+
+static void start_connection(struct server *server)
+{
+	struct peer peer;
+	int fd = server->connection;
+
+	server->connection = -1;
+	peer_of(fd, &peer);
+	peer_prepare(fd, &peer);
+	admit(server, fd, &peer);
 }
 
 int server_run(struct server *server, unsigned workers, char *why, size_t why_size)
@@ -268,6 +342,8 @@ int server_run(struct server *server, unsigned workers, char *why, size_t why_si
 		drain(server);
 	else
 		announce(server);
+	if (!error && server->single)
+		start_connection(server);
 	if (server->workers_running > 0)
 		loop_run(&server->loop);
 	for (unsigned i = 0; i < server->worker_count; i++)
@@ -278,13 +354,17 @@ int server_run(struct server *server, unsigned workers, char *why, size_t why_si
 void server_fini(struct server *server)
 {
 	close_listeners(server);
+	if (server->connection >= 0)
+		close(server->connection);
 	free(server->listeners);
 	free(server->workers);
+	admission_fini(&server->admission);
 	exports_fini(&server->exports);
 	tls_close(&server->tls);
 	for (int i = 0; i < 2; i++)
 		ev_signal_stop(server->loop.ev, &server->on_signal[i]);
 	ev_signal_stop(server->loop.ev, &server->on_hangup);
 	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
+	ev_timer_stop(server->loop.ev, &server->on_measure);
 	loop_fini(&server->loop);
 }

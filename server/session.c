@@ -25,6 +25,7 @@
 #include "conf/address.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/admission.h"
 #include "server/extents.h"
 #include "server/limits.h"
 #include "server/outbox.h"
@@ -39,8 +40,9 @@ enum session_state { SESSION_OPEN, SESSION_FINISHING, SESSION_LINGERING, SESSION
 struct session {
 	struct session *next, **link; /* in the worker's list */
 	struct worker *worker;	      /* borrowed: ends after its sessions */
-	const struct export *export;  /* borrowed: constant until the workers have ended */
+	struct export *export;	      /* owned: a reference */
 	int fd;			      /* owned */
+	struct origin *origin;	      /* owned: our place in it */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
 	struct dialect dialect;
@@ -234,6 +236,19 @@ static void take_buffer(struct session *session, struct request *request, size_t
 	session->turn_bytes += wanted;
 }
 
+/* Beyond the end that was: the disk may have grown. */
+static int check(struct session *session, struct request *request)
+{
+	const struct command *command = &request->command;
+	struct disk *disk = session->export->disk;
+
+	uint64_t size = disk->facts.size;
+
+	if (command->offset > size || command->length > size - command->offset)
+		disk_measure(disk);
+	return command_check(command, &disk->facts, session->dialect, &request->block, &request->why);
+}
+
 static bool begin(struct session *session, const struct command *command, size_t wanted)
 {
 	struct request *request = request_get(&session->worker->requests);
@@ -246,8 +261,7 @@ static bool begin(struct session *session, const struct command *command, size_t
 	request->session = session;
 	request->command = *command;
 	request->stage = REQUEST_RECEIVING;
-	request->status = command_check(
-		command, &session->export->disk->facts, session->dialect, &request->block, &request->why);
+	request->status = check(session, request);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
 	if (command->payload > 0) {
@@ -675,6 +689,8 @@ static void session_free(struct session *session)
 		session->next->link = session->link;
 	*session->link = session->next;
 	close(session->fd);
+	export_put(session->export);
+	origin_leave(session->origin);
 	tls_stream_free(session->tls);
 	free(session->in.bytes);
 	free(session);
@@ -724,7 +740,7 @@ static void on_arrival(struct mail *mail)
 	worker_gain(worker, session);
 }
 
-struct session *session_new(int fd, const struct export *export, struct dialect dialect, const char *peer,
+struct session *session_new(int fd, struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length)
 {
 	struct session *session = calloc(1, sizeof(*session));
@@ -756,6 +772,11 @@ struct session *session_new(int fd, const struct export *export, struct dialect 
 void session_secure(struct session *session, struct tls_stream *stream)
 {
 	session->tls = stream;
+}
+
+void session_belong(struct session *session, struct origin *origin)
+{
+	session->origin = origin;
 }
 
 void session_hand_over(struct session *session, struct worker *worker)

@@ -15,21 +15,26 @@
 #include "server/dialect.h"
 #include "server/export.h"
 
+struct origin;
 struct tls_stream;
 struct worker;
 struct session;
 
 /* session_new() - any thread.
  * @fd: a connected stream socket in blocking mode; the session's from now on, also on failure.
+ * @export: a reference, the session's from now on, but not on failure.
  * @early: what the client sent behind its handshake, up to RECEIVE_BYTES; copied.
  * @peer: address_text() of the client; copied.
  * Returns NULL without memory. */
-struct session *session_new(int fd, const struct export *export, struct dialect dialect, const char *peer,
+struct session *session_new(int fd, struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length);
 
 /* session_secure() - before session_hand_over(): what follows @early goes through @stream, which is the session's from now
  * on. */
 void session_secure(struct session *session, struct tls_stream *stream);
+
+/* session_belong() - before session_hand_over(): @origin is left when the connection is closed. */
+void session_belong(struct session *session, struct origin *origin);
 
 /* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
 void session_hand_over(struct session *session, struct worker *worker);

@@ -11,15 +11,23 @@
 
 static void stop_if_idle(struct worker *worker)
 {
-	if (worker->draining && !worker->sessions)
+	if (worker->retiring && !worker->sessions)
 		uring_stop(&worker->ring);
+}
+
+static void on_retire(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, retire);
+
+	worker->retiring = true;
+	stop_if_idle(worker);
 }
 
 static void on_drain(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, drain);
 
-	worker->draining = true;
+	worker->retiring = worker->draining = true;
 	for (struct session *session = worker->sessions; session; session = session_next(session))
 		session_finish(session, CLOSE_shutdown);
 	stop_if_idle(worker);
@@ -78,6 +86,7 @@ int worker_start(struct worker *worker, struct mailbox *owner, void (*ended)(str
 	*worker = (struct worker){
 		.owner = owner,
 		.ended.read = ended,
+		.retire.read = on_retire,
 		.drain.read = on_drain,
 		.kill.read = on_kill,
 	};
@@ -100,6 +109,11 @@ void worker_join(struct worker *worker)
 	request_pool_fini(&worker->requests);
 	buffer_pool_fini(&worker->buffers);
 	uring_fini(&worker->ring);
+}
+
+void worker_retire(struct worker *worker)
+{
+	uring_post(&worker->ring, &worker->retire);
 }
 
 void worker_drain(struct worker *worker)

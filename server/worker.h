@@ -18,9 +18,10 @@ struct worker {
 	struct buffer_pool buffers;
 	struct request_pool requests;
 	struct session *sessions; /* owned: the first of a list */
+	bool retiring;		  /* and, if draining, no session takes more requests */
 	bool draining;
 	atomic_uint load; /* shared: sessions; whoever hands one over adds, this thread subtracts */
-	struct mail drain, kill;
+	struct mail retire, drain, kill;
 	struct mail ended; /* what the owner gave, posted to @owner */
 	struct mailbox *owner;
 	pthread_t thread;
@@ -35,6 +36,9 @@ int worker_start(struct worker *worker, struct mailbox *owner, void (*ended)(str
 
 /* After ended was read. */
 void worker_join(struct worker *worker);
+
+/* Any thread: end when no session is left, and none that was handed over before. */
+void worker_retire(struct worker *worker);
 
 /* Any thread: let every session finish, and end when none is left. */
 void worker_drain(struct worker *worker);

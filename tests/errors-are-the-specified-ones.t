@@ -77,12 +77,12 @@ with Rig() as rig:
         kind = "structured" if structured else "simple"
         with Connection(server.address) as connection:
             connection.go("w", structured=structured)
-            os.truncate(disk, SIZE // 2)  # the disk fails beyond
-            rig.same(f"{kind}: what a failing disk cannot read is EIO", EIO, connection.ask(CMD_READ, SIZE - 8192, 4096).error)
+            os.truncate(disk, SIZE // 2)
+            rig.same(f"{kind}: what the disk has lost is past the end", EINVAL, connection.ask(CMD_READ, SIZE - 8192, 4096).error)
             rig.same(f"{kind}: of that request alone", [0, 0],
                      [connection.ask(command, 0, length).error for command, length in ((CMD_READ, 4096), (CMD_FLUSH, 0))])
             os.truncate(disk, SIZE)
-            rig.same(f"{kind}: and it is over when the disk has recovered", (0, bytes(4096)),
+            rig.same(f"{kind}: and it is over when the disk has it again", (0, bytes(4096)),
                      connection.ask(CMD_READ, SIZE - 8192, 4096)[1:3])
     with open(disk, "rb") as file:
         rig.same("nothing that was refused has reached the disk", first, file.read(4096))

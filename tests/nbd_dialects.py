@@ -9,6 +9,8 @@ import socket
 import struct
 from urllib.parse import parse_qs, urlparse
 
+from nbd_raw import meta_query
+
 EXPORT_NAME, GO, STRUCTURED, LIST_META, SET_META, EXTENDED = 1, 7, 8, 9, 10, 11
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZERO, STATUS = range(8)
 FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = (1 << bit for bit in range(6))
@@ -161,10 +163,3 @@ class Client:
             return self.socket.recv(1) == b""
         except ConnectionResetError:
             return True
-
-
-def meta_query(export, contexts):
-    def string(text):
-        return struct.pack(">I", len(text)) + text.encode()
-
-    return string(export) + struct.pack(">I", len(contexts)) + b"".join(map(string, contexts))

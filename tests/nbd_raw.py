@@ -15,10 +15,10 @@ REQUEST_MAGIC, SIMPLE_MAGIC, CHUNK_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
 
 FIXED_NEWSTYLE, NO_ZEROES = 1, 2
 (OPT_EXPORT_NAME, OPT_ABORT, OPT_LIST, OPT_STARTTLS, OPT_INFO, OPT_GO, OPT_STRUCTURED_REPLY, OPT_LIST_META_CONTEXT,
- OPT_SET_META_CONTEXT) = 1, 2, 3, 5, 6, 7, 8, 9, 10
-REP_ACK, REP_SERVER, REP_INFO = 1, 2, 3
+ OPT_SET_META_CONTEXT, OPT_EXTENDED_HEADERS) = 1, 2, 3, 5, 6, 7, 8, 9, 10, 11
+REP_ACK, REP_SERVER, REP_INFO, REP_META_CONTEXT = 1, 2, 3, 4
 (ERR_UNSUP, ERR_POLICY, ERR_INVALID, ERR_PLATFORM, ERR_TLS_REQD, ERR_UNKNOWN, ERR_SHUTDOWN, ERR_BLOCK_SIZE_REQD,
- ERR_TOO_BIG) = (0x80000000 + i for i in range(1, 10))
+ ERR_TOO_BIG, ERR_EXT_HEADER_REQD) = (0x80000000 + i for i in range(1, 11))
 INFO_EXPORT, INFO_NAME, INFO_DESCRIPTION, INFO_BLOCK_SIZE = range(4)
 
 CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM, CMD_CACHE, CMD_WRITE_ZEROES, CMD_BLOCK_STATUS = range(8)
@@ -41,11 +41,14 @@ class Closed(Exception):
 
 class Connection:
     def __init__(self, address):
-        """@address: a path, or (host, port)."""
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self.socket = socket.socket(family)
-        self.socket.settimeout(TIMEOUT_S)
-        self.socket.connect(address)
+        """@address: a path, (host, port), or a socket that is connected already."""
+        if isinstance(address, socket.socket):
+            self.socket = address
+            self.socket.settimeout(TIMEOUT_S)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+            self.socket.settimeout(TIMEOUT_S)
+            self.socket.connect(address)
         self.expected = {}  # cookie: bytes that a simple reply to it carries
         self.structured = False
 
@@ -104,7 +107,7 @@ class Connection:
         """All replies to one option; the last one is the acknowledgement or the error."""
         self.send_option(option, data)
         replies = [self.option_reply()]
-        while replies[-1].type in (REP_SERVER, REP_INFO):
+        while replies[-1].type in (REP_SERVER, REP_INFO, REP_META_CONTEXT):
             replies.append(self.option_reply())
         return replies
 
@@ -172,10 +175,18 @@ def option_bytes(option, data=b"", length=None, magic=OPTION_MAGIC):
 
 
 def info_request(name, infos=()):
-    """The data of NBD_OPT_INFO and NBD_OPT_GO."""
-    name = name.encode()
+    """The data of NBD_OPT_INFO and NBD_OPT_GO; @name: text, or bytes that are none."""
+    name = name if isinstance(name, bytes) else name.encode()
     return struct.pack(">I", len(name)) + name + struct.pack(">H", len(infos)) + b"".join(
         struct.pack(">H", info) for info in infos)
+
+
+def meta_query(export, queries):
+    """The data of NBD_OPT_LIST_META_CONTEXT and NBD_OPT_SET_META_CONTEXT."""
+    def string(text):
+        return struct.pack(">I", len(text.encode())) + text.encode()
+
+    return string(export) + struct.pack(">I", len(queries)) + b"".join(map(string, queries))
 
 
 def request_bytes(command, offset=0, length=0, cookie=1, flags=0, magic=REQUEST_MAGIC):

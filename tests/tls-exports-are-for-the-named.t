@@ -72,17 +72,21 @@ two allow-psk=bob,allow-cert=host1
 bob-local allow-psk=bob,allow-address=127.0.0.1
 bob-remote allow-psk=bob,allow-address=192.0.2.1
 END
+mkdir "$tmp/folder"
+truncate -s 1M "$tmp/folder/in-folder"
+all+=(in-folder)
+exports+=(--export-dir "$tmp/folder,readonly,allow-cert=alice,allow-psk=bob")
 start_server --listen "unix:$tmp/nbd" 127.0.0.1:0 --tls on --tls-certificates "$tmp/server" --tls-verify-peer \
 	--tls-psk "$tmp/keys" "${exports[@]}"
 tcp=127.0.0.1:$(server_port)
 
 both "a client without TLS" "nbd://$tcp/NAME" open local
 both "one on the Unix socket" "nbd+unix:///NAME?socket=$tmp/nbd" open socket
-both "alice with her certificate" "nbds://$tcp/NAME?tls-certificates=$tmp/alice" open tls local cert-alice subject
+both "alice with her certificate" "nbds://$tcp/NAME?tls-certificates=$tmp/alice" open tls local cert-alice subject in-folder
 both "a host with its certificate" "nbds://$tcp/NAME?tls-certificates=$tmp/host" open tls local cert-dns cert-ip two
 both "alice with her key" "nbds://alice@$tcp/NAME?tls-psk-file=$tmp/keys" open tls local psk-alice
-both "bob with his key" "nbds://bob@$tcp/NAME?tls-psk-file=$tmp/keys" open tls local psk-bob two bob-local
-both "bob on the Unix socket" "nbds+unix://bob@/NAME?socket=$tmp/nbd&tls-psk-file=$tmp/keys" open tls socket psk-bob two
+both "bob with his key" "nbds://bob@$tcp/NAME?tls-psk-file=$tmp/keys" open tls local psk-bob two bob-local in-folder
+both "bob on the Unix socket" "nbds+unix://bob@/NAME?socket=$tmp/nbd&tls-psk-file=$tmp/keys" open tls socket psk-bob two in-folder
 
 sed 's/^alice:/mallory:/' "$tmp/keys" >"$tmp/mallory"
 ok "an unknown user does not get in" bash -c "! nbdinfo 'nbds://mallory@$tcp/open?tls-psk-file=$tmp/mallory'"

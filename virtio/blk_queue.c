@@ -5,7 +5,8 @@
  *
  * Q1  Requests in flight never exceed the ring's size: the ring checks it (S1), and the pool is as large.
  * Q2  A request holds the memory snapshot its addresses are in; the queue holds the one the ring is in.
- * Q3  A queue is stopped only when nothing is in flight and everything given back is published.
+ * Q3  What was written to a chain's buffers is logged before the chain is given back.
+ * Q4  A queue is stopped only when nothing is in flight and everything given back is published.
  *
  *   STOPPED --start--> RUNNING --stop--> STOPPING --drained--> STOPPED
  */
@@ -44,6 +45,8 @@ struct blk_queue {
 	struct vring ring;
 	uint64_t features;
 	struct memory_hold *hold;
+	struct dirty_log *log; /* counted; NULL: nobody wants to know */
+	bool logs_data;
 	struct blk_request *pool; /* owned: as many as the ring has entries */
 	struct blk_request *free;
 	unsigned in_flight;
@@ -141,8 +144,11 @@ static void request_free(struct blk_request *request)
 static void request_end(struct blk_request *request, int error)
 {
 	struct blk_queue *queue = request->queue;
+	uint32_t filled = blk_request_finish(request, error);
 
-	vring_give(&queue->ring, request->chain.id, blk_request_finish(request, error));
+	if (__builtin_expect(queue->logs_data, 0))
+		blk_request_log(request, request->hold->memory, queue->log); /* Q3 */
+	vring_give(&queue->ring, request->chain.id, filled);
 	hold_put(request->hold);
 	queue->in_flight--;
 	request_free(request);
@@ -271,6 +277,8 @@ static void queue_stopped(struct blk_queue *queue)
 	ev_prepare_stop(ev, &queue->on_turn);
 	ev_idle_stop(ev, &queue->awake);
 	hold_put(queue->hold);
+	dirty_log_put(queue->log);
+	queue->log = NULL;
 	free(queue->pool);
 	queue->state = QUEUE_STOPPED;
 	answer(queue->stop);
@@ -359,6 +367,16 @@ static void use_fds(struct blk_queue *queue, const struct blk_queue_order *order
 		call_driver(queue);
 }
 
+static void use_log(struct blk_queue *queue, const struct blk_queue_order *order)
+{
+	struct dirty_log *old = queue->log;
+
+	queue->log = order->log.dirty ? dirty_log_get(order->log.dirty) : NULL;
+	queue->logs_data = queue->log && order->log.data;
+	vring_log(&queue->ring, order->log.ring ? queue->log : NULL, order->log.used);
+	dirty_log_put(old);
+}
+
 static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	assert(queue->state == QUEUE_STOPPED);
@@ -378,6 +396,7 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	queue->call = -1;
 	queue->state = QUEUE_RUNNING;
 	vring_init(&queue->ring, &order->setup, order->memory);
+	use_log(queue, order);
 	use_fds(queue, order);
 	if (queue->ring.broken)
 		queue_broken(queue);
@@ -437,6 +456,12 @@ static bool order_memory(struct blk_queue *queue, struct blk_queue_order *order)
 	return true;
 }
 
+static bool order_log(struct blk_queue *queue, struct blk_queue_order *order)
+{
+	use_log(queue, order);
+	return true;
+}
+
 /* Each returns whether the order is carried out already. */
 static bool (*const carry_out[BLK_ORDERS])(struct blk_queue *queue, struct blk_queue_order *order) = {
 	[BLK_ORDER_START] = order_start,
@@ -444,6 +469,7 @@ static bool (*const carry_out[BLK_ORDERS])(struct blk_queue *queue, struct blk_q
 	[BLK_ORDER_ENABLE] = order_enable,
 	[BLK_ORDER_FDS] = order_fds,
 	[BLK_ORDER_MEMORY] = order_memory,
+	[BLK_ORDER_LOG] = order_log,
 };
 
 static void on_answer(struct mail *mail)

@@ -11,11 +11,12 @@
 struct blk_queue;
 
 enum blk_order_kind {
-	BLK_ORDER_START, /* setup, memory, enabled, kick, call, err: go to work; first look at the ring at once */
+	BLK_ORDER_START, /* setup, memory, enabled, kick, call, err, log: go to work; first look at the ring at once */
 	BLK_ORDER_STOP,	  /* take no more; answered when all that was taken is published: base */
 	BLK_ORDER_ENABLE, /* enabled: without it nothing is taken */
 	BLK_ORDER_FDS,	  /* kick, call, err: use these from now on; what may have been missed is looked at */
 	BLK_ORDER_MEMORY, /* memory: requests in flight keep what they have */
+	BLK_ORDER_LOG,	  /* log: from now on; also what was taken before is logged when it ends */
 	BLK_ORDERS,
 };
 
@@ -31,6 +32,14 @@ struct blk_queue_order {
 	/* How to call by @call, on the queue's thread; NULL: it is an eventfd. */
 	void (*call_by)(int call, unsigned index);
 	bool enabled;
+	/* Which pages we write is told to whoever migrates the guest. */
+	struct {
+		struct dirty_log
+			*dirty; /* borrowed until the answer: the queue gets its own reference; NULL: none */
+		bool data;	/* the requests' buffers are logged */
+		bool ring;	/* the ring is logged: */
+		uint64_t used;	/* guest address that its used ring is logged at */
+	} log;
 
 	/* The answer. */
 	int result;    /* 0, or -ENOMEM: not started */

@@ -82,6 +82,16 @@ static int plan_data(
 	return 0;
 }
 
+/* What there is to log, whenever it turns out that somebody wants to know. */
+static void keep_writable(struct blk_request *request)
+{
+	const struct vring_chain *chain = &request->chain;
+
+	request->filled_count = chain->writable;
+	memcpy(request->filled_iov, request->iov + chain->readable,
+		chain->writable * sizeof(request->filled_iov[0]));
+}
+
 static int plan_in(
 	struct blk_request *request, const struct virtio_blk *blk, uint64_t features, uint64_t sector)
 {
@@ -92,6 +102,7 @@ static int plan_in(
 	request->plan.iov = request->iov + chain->readable;
 	request->plan.iov_end = request->plan.iov + chain->writable;
 	request->filled = chain->writable_bytes;
+	keep_writable(request);
 	return plan_data(request, blk, sector, chain->writable_bytes);
 }
 
@@ -133,6 +144,7 @@ static int answer_id(
 		done += piece;
 	}
 	request->filled = done;
+	keep_writable(request);
 	return 0;
 }
 
@@ -213,6 +225,7 @@ int blk_request_parse(struct blk_request *request, const struct virtio_blk *blk,
 
 	memset(&request->plan, 0, sizeof(request->plan));
 	request->filled = 0;
+	request->filled_count = 0;
 	take_status(request);
 	if (!request->status || chain->fault != VRING_CHAIN_SOUND)
 		return -EPROTO;
@@ -315,4 +328,22 @@ uint32_t blk_request_finish(struct blk_request *request, int error)
 	/* The status byte counts where nothing before it was left out. */
 	filled += filled == request->chain.writable_bytes;
 	return filled > UINT32_MAX ? 0 : (uint32_t)filled;
+}
+
+static void log_bytes(
+	const struct guest_memory *memory, struct dirty_log *log, const void *host, uint64_t length)
+{
+	uint64_t address;
+
+	if (guest_memory_address_of(memory, host, &address))
+		dirty_log_mark(log, address, length);
+}
+
+void blk_request_log(
+	const struct blk_request *request, const struct guest_memory *memory, struct dirty_log *log)
+{
+	for (unsigned i = 0; i < request->filled_count; i++)
+		log_bytes(memory, log, request->filled_iov[i].iov_base, request->filled_iov[i].iov_len);
+	if (request->status)
+		log_bytes(memory, log, request->status, 1);
 }

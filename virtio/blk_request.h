@@ -44,7 +44,12 @@ struct blk_request {
 	} plan;
 	struct block_req block;
 
-	struct virtio_blk_range ranges[VIRTIO_BLK_RANGES_MAX]; /* our copy, native byte order */
+	unsigned filled_count; /* entries of filled_iov */
+	union {
+		struct virtio_blk_range ranges[VIRTIO_BLK_RANGES_MAX]; /* our copy, native byte order */
+		struct iovec
+			filled_iov[BLK_REQUEST_IOV_MAX]; /* what we or the disk write: iov gets used up */
+	};
 	struct iovec iov[BLK_REQUEST_IOV_MAX];
 };
 
@@ -61,5 +66,11 @@ bool blk_request_next(struct blk_request *request);
 /* blk_request_finish() - write the status that @error (0 or -errno) is to a driver.
  * Returns how many bytes of the chain hold what they should, for vring_give(). */
 uint32_t blk_request_finish(struct blk_request *request, int error);
+
+/* blk_request_log() - after blk_request_finish(), mark what was written to the chain's buffers; also what a disk may have
+ * written that failed in the end.
+ * @memory: the snapshot that the chain was taken from. */
+void blk_request_log(
+	const struct blk_request *request, const struct guest_memory *memory, struct dirty_log *log);
 
 enum virtio_blk_status virtio_status_of(int error);

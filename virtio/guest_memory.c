@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -418,6 +417,30 @@ void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_addr
 	while (known && !knows_user(known, user_address))
 		known = memory_grow(memory, known, user_address);
 	return known ? known_at_user(known, user_address, length) : NULL;
+}
+
+bool guest_memory_address_of(const struct guest_memory *memory, const void *host, uint64_t *guest_address)
+{
+	const struct guest_memory *known = memory_known(memory);
+
+	for (unsigned i = 0; i < known->count; i++) {
+		const struct mapped_region *region = &known->regions[i];
+		uint64_t into = (uintptr_t)host - (uintptr_t)region->host;
+
+		if ((uintptr_t)host >= (uintptr_t)region->host && into < region->is.size) {
+			*guest_address = region->is.guest_address + into;
+			return true;
+		}
+	}
+	return false;
+}
+
+uint64_t guest_memory_end(const struct guest_memory *memory)
+{
+	const struct guest_memory *known = memory_known(memory);
+	const struct mapped_region *last = &known->regions[known->count];
+
+	return known->count ? last[-1].is.guest_address + last[-1].is.size : 0;
 }
 
 int guest_memory_read(const struct guest_memory *memory, uint64_t guest_address, void *out, uint64_t length)

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -73,6 +74,13 @@ void *guest_memory_at(const struct guest_memory *memory, uint64_t guest_address,
 /* guest_memory_at_user() - where @length bytes from a user address are; NULL where not all of them lie in one region.
  */
 void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_address, uint64_t length);
+
+/* guest_memory_address_of() - the guest address of what guest_memory_at() has found, or of a byte behind it in the same
+ * region. Returns false for what is not in this memory. */
+bool guest_memory_address_of(const struct guest_memory *memory, const void *host, uint64_t *guest_address);
+
+/* Where the last region that is known ends, in guest addresses; 0: there is none. */
+uint64_t guest_memory_end(const struct guest_memory *memory);
 
 /* guest_memory_read() - copy @length bytes from a guest address, whatever regions they lie in.
  * Returns 0, or -EFAULT: not all of them are in memory. */

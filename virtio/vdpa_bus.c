@@ -111,6 +111,7 @@ static _Noreturn void child_run(int socket, const struct nlmsghdr *request, cons
 	/* A signal to the whole process group is for our parent. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	/* The device above all: once our parent is gone, its successor has to be able to open it. */
 	if (dup2(socket, STDIN_FILENO) < 0)
 		_exit(errno);

@@ -518,6 +518,19 @@ static void detach_begin(struct vduse *vduse)
 		detached(vduse, error);
 }
 
+void vduse_resize(struct vduse *vduse, uint64_t bytes)
+{
+	int error;
+
+	loop_assert_mine(vduse->main);
+	if (!virtio_blk_resize(&vduse->blk, bytes))
+		return;
+	error = vduse_device_renew_space(&vduse->device, &vduse->blk);
+	if (error)
+		log_warning("%s: cannot tell the driver of the disk's new size: %s", vduse->device.name,
+			strerror(-error));
+}
+
 void vduse_stop(struct vduse *vduse, void (*stopped)(void *arg), void *arg)
 {
 	loop_assert_mine(vduse->main);

@@ -41,6 +41,9 @@ int vduse_new(struct loop *main, const char *name, const struct virtio_blk_confi
 	const struct queue_thread *threads, unsigned thread_count, void (*failed)(void *arg), void *arg,
 	struct vduse **out, char why[VDUSE_WHY_SIZE]);
 
+/* vduse_resize() - the disk below has @bytes now: as virtio_blk_resize(), and the driver is told. */
+void vduse_resize(struct vduse *vduse, uint64_t bytes);
+
 /* vduse_stop() - end: take the disk away, unless it is in use; take no more requests, let those in flight end.
  * A disk that is in use stays, and its requests wait for the next vduse_new().
  *

@@ -149,3 +149,13 @@ int vhost_reply(int socket, const struct vhost_message *message, size_t size)
 	/* A Unix socket sends a small message whole or not at all, but for a full buffer. */
 	return (size_t)sent == sizeof(header) + size ? 0 : -EAGAIN;
 }
+
+int vhost_tell(int channel, uint32_t request)
+{
+	const struct vhost_user_header header = { .request = request, .flags = VHOST_USER_VERSION };
+	ssize_t sent = send(channel, &header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent < 0)
+		return -errno;
+	return (size_t)sent == sizeof(header) ? 0 : -EAGAIN;
+}

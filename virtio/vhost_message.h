@@ -38,3 +38,7 @@ int vhost_message_take_fd(struct vhost_message *message, unsigned index);
 /* vhost_reply() - answer @message with the @size first bytes of its payload and the descriptors in it.
  * Returns 0, or -errno of send(2): -EAGAIN: the VMM does not read its replies. */
 int vhost_reply(int socket, const struct vhost_message *message, size_t size);
+
+/* vhost_tell() - a request of the back-end's without payload, which asks for no reply, on @channel.
+ * Returns 0, or -errno of send(2): -EAGAIN: the channel is full of what the VMM has not read yet. */
+int vhost_tell(int channel, uint32_t request);

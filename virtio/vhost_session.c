@@ -16,9 +16,10 @@
 #include "conf/container.h"
 #include "conf/log.h"
 
-#define PROTOCOL_FEATURES_OFFERED                                                                    \
-	(VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_REPLY_ACK | VHOST_USER_PROTOCOL_F_CONFIG | \
-		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD | VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
+#define PROTOCOL_FEATURES_OFFERED                                                                       \
+	(VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_LOG_SHMFD | VHOST_USER_PROTOCOL_F_REPLY_ACK | \
+		VHOST_USER_PROTOCOL_F_CONFIG | VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |                   \
+		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS | VHOST_USER_PROTOCOL_F_BACKEND_REQ)
 
 static void close_fd(int *fd)
 {
@@ -29,7 +30,39 @@ static void close_fd(int *fd)
 
 static uint64_t features_offered(const struct vhost_session *session)
 {
-	return session->blk->features | VHOST_USER_F_PROTOCOL_FEATURES;
+	return session->blk->features | VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
+}
+
+/* The other direction */
+
+void vhost_session_tell_config(struct vhost_session *session)
+{
+	int error;
+
+	if (session->channel < 0 || !(session->protocol_features & VHOST_USER_PROTOCOL_F_CONFIG))
+		return;
+	error = vhost_tell(session->channel, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+	if (error)
+		log_debug("cannot tell the VMM of a new configuration: %s", strerror(-error));
+}
+
+/* A VMM that was there before us, below a running guest, may know the size of then; told earlier, it would not listen. */
+static void session_begin(struct vhost_session *session)
+{
+	if (session->has_begun)
+		return;
+	session->has_begun = true;
+	vhost_session_tell_config(session);
+}
+
+static int set_backend_req_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	*why = "no descriptor for the channel";
+	if (message->fd_count != 1)
+		return -EINVAL;
+	close_fd(&session->channel);
+	session->channel = vhost_message_take_fd(message, 0);
+	return VHOST_DONE;
 }
 
 /* Orders */
@@ -45,8 +78,10 @@ static void order_answered(struct blk_queue_order *order)
 		log_error("queue %u: out of memory", (unsigned)(ring - session->rings));
 		session->order_error = order->result;
 	}
-	if (order->kind == BLK_ORDER_START)
+	if (order->kind == BLK_ORDER_START) {
 		ring->started = order->result == 0;
+		session_begin(session);
+	}
 	if (order->kind == BLK_ORDER_STOP) {
 		ring->started = false;
 		ring->base = order->base;
@@ -77,6 +112,12 @@ static void give_order(struct vhost_ring *ring, enum blk_order_kind kind)
 		.err = ring->err,
 		.enabled = ring_is_enabled(ring),
 		.done = order_answered,
+		.log = {
+			.dirty = session->log,
+			.data = session->features & VHOST_F_LOG_ALL,
+			.ring = ring->addr.flags & VHOST_USER_VRING_F_LOG,
+			.used = ring->addr.log,
+		},
 		.setup = {
 			.features = session->features,
 			.size = ring->size,
@@ -135,6 +176,7 @@ static void ring_clear(struct vhost_ring *ring)
 	close_fd(&ring->call);
 	close_fd(&ring->err);
 	ring->size = ring->base = 0;
+	ring->addr = (struct vhost_user_vring_addr){ 0 };
 	ring->has_addr = ring->enabled = false;
 }
 
@@ -154,13 +196,23 @@ static int get_features(struct vhost_session *session, struct vhost_message *mes
 	return VHOST_DONE;
 }
 
+static int order_all_started(struct vhost_session *session, enum blk_order_kind kind)
+{
+	for (unsigned i = 0; i < session->ring_count; i++)
+		order_if_started(&session->rings[i], kind);
+	return session->orders ? VHOST_WAIT : VHOST_DONE;
+}
+
+/* A VMM that begins or ends to migrate sets or clears LOG_ALL while the rings are at work. */
 static int set_features(struct vhost_session *session, struct vhost_message *message, const char **why)
 {
+	uint64_t changed = session->features ^ message->payload.u64;
+
 	*why = "features that were not offered";
 	if (message->payload.u64 & ~features_offered(session))
 		return -EINVAL;
 	session->features = message->payload.u64;
-	return VHOST_DONE;
+	return changed & VHOST_F_LOG_ALL ? order_all_started(session, BLK_ORDER_LOG) : VHOST_DONE;
 }
 
 static int get_protocol_features(
@@ -216,11 +268,9 @@ static int use_memory(struct vhost_session *session, struct guest_memory *memory
 {
 	guest_memory_put(session->memory);
 	session->memory = memory;
-	for (unsigned i = 0; i < session->ring_count; i++) {
+	for (unsigned i = 0; i < session->ring_count; i++)
 		ring_watch(&session->rings[i]);
-		order_if_started(&session->rings[i], BLK_ORDER_MEMORY);
-	}
-	return session->orders ? VHOST_WAIT : VHOST_DONE;
+	return order_all_started(session, BLK_ORDER_MEMORY);
 }
 
 static int set_mem_table(struct vhost_session *session, struct vhost_message *message, const char **why)
@@ -277,6 +327,49 @@ static int rem_mem_reg(struct vhost_session *session, struct vhost_message *mess
 	return error ? error : use_memory(session, memory);
 }
 
+/* The log of what we write */
+
+static int use_log(struct vhost_session *session, struct dirty_log *log)
+{
+	/* Queues that use the old one have references of their own. */
+	dirty_log_put(session->log);
+	session->log = log;
+	return order_all_started(session, BLK_ORDER_LOG);
+}
+
+/* It is for the VMM to make it large enough; where it did not, damage to the guest's memory would be noticed too late. */
+static int set_log_base(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	const struct vhost_user_log area = message->payload.log;
+	struct dirty_log *log;
+	int error;
+
+	*why = "no descriptor for the log";
+	if (message->fd_count != 1)
+		return -EINVAL;
+	error = dirty_log_new(area.size, area.mmap_offset, message->fds[0], &log, why);
+	if (error)
+		return error;
+	*why = "the log does not reach to the end of the guest's memory";
+	if (session->memory && guest_memory_end(session->memory) > dirty_log_reach(log)) {
+		dirty_log_put(log);
+		return -EINVAL;
+	}
+	vhost_message_close(message);
+	message->payload.u64 = 0;
+	message->header.size = sizeof(uint64_t);
+	return use_log(session, log);
+}
+
+/* Spec: an optional message, with a descriptor that "may be used" to tell that the log has changed. VMMs look by
+ * themselves, so it is closed, as all that nobody takes. */
+static int set_log_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	(void)session;
+	*why = "no descriptor";
+	return message->fd_count == 1 ? VHOST_DONE : -EINVAL;
+}
+
 /* Rings */
 
 static int set_vring_num(struct vhost_session *session, struct vhost_message *message, const char **why)
@@ -305,7 +398,7 @@ static int set_vring_addr(struct vhost_session *session, struct vhost_message *m
 	if (!ring)
 		return -EINVAL;
 	*why = "ring flags that were not offered";
-	if (addr->flags)
+	if (addr->flags & ~VHOST_USER_VRING_F_LOG)
 		return -EINVAL;
 	*why = "new addresses for a ring that is started";
 	if (ring->started && (addr->desc != ring->addr.desc || addr->avail != ring->addr.avail ||
@@ -314,7 +407,8 @@ static int set_vring_addr(struct vhost_session *session, struct vhost_message *m
 	ring->addr = *addr;
 	ring->has_addr = true;
 	ring_watch(ring);
-	return VHOST_DONE;
+	/* Only how it is logged can be new to a ring that is started. */
+	return order_if_started(ring, BLK_ORDER_LOG);
 }
 
 static int set_vring_base(struct vhost_session *session, struct vhost_message *message, const char **why)
@@ -570,6 +664,7 @@ static int set_config(struct vhost_session *session, struct vhost_message *messa
 #define ADDR   sizeof(struct vhost_user_vring_addr)
 #define TABLE  offsetof(struct vhost_user_mem_table, regions), sizeof(struct vhost_user_mem_table)
 #define REGION sizeof(struct vhost_user_single_region)
+#define LOG    sizeof(struct vhost_user_log)
 #define CONFIG VHOST_USER_CONFIG_HEADER_SIZE, sizeof(struct vhost_user_config)
 #define RECORD VHOST_USER_INFLIGHT_SIZE_MIN, sizeof(struct vhost_user_inflight)
 
@@ -580,6 +675,8 @@ static const struct vhost_request_kind kinds[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", 0, 0, 0, false, do_nothing },
 	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", TABLE, VHOST_USER_MEM_TABLE_REGIONS, false,
 		set_mem_table },
+	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", LOG, LOG, 1, true, set_log_base },
+	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", 0, U64, 1, false, set_log_fd },
 	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", STATE, STATE, 0, false, set_vring_num },
 	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", ADDR, ADDR, 0, false, set_vring_addr },
 	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", STATE, STATE, 0, false, set_vring_base },
@@ -593,6 +690,7 @@ static const struct vhost_request_kind kinds[VHOST_USER_REQUESTS] = {
 		set_protocol_features },
 	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", 0, 0, 0, true, get_queue_num },
 	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", STATE, STATE, 0, false, set_vring_enable },
+	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", 0, 0, 1, false, set_backend_req_fd },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", CONFIG, 0, true, get_config },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, false, set_config },
 	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", RECORD, 0, true, get_inflight_fd },
@@ -615,6 +713,7 @@ int vhost_session_init(struct vhost_session *session, struct virtio_blk *blk, st
 	memset(session, 0, sizeof(*session));
 	session->blk = blk;
 	session->main = main;
+	session->channel = -1;
 	session->rings = calloc(ring_count, sizeof(session->rings[0]));
 	if (!session->rings)
 		return -ENOMEM;
@@ -643,7 +742,9 @@ void vhost_session_fini(struct vhost_session *session)
 		blk_queue_free(session->rings[i].queue);
 	}
 	free(session->rings);
+	close_fd(&session->channel);
 	inflight_free(session->inflight);
+	dirty_log_put(session->log);
 	guest_memory_put(session->memory);
 }
 
@@ -662,6 +763,10 @@ bool vhost_session_end(struct vhost_session *session)
 	session->memory = NULL;
 	inflight_free(session->inflight);
 	session->inflight = NULL;
+	close_fd(&session->channel);
+	session->has_begun = false;
+	dirty_log_put(session->log);
+	session->log = NULL;
 	session->features = session->protocol_features = 0;
 	virtio_blk_reset(session->blk);
 	return true;

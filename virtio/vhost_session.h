@@ -30,7 +30,10 @@ struct vhost_session {
 	uint64_t features, protocol_features; /* negotiated */
 	struct guest_memory *memory;	      /* counted; NULL: none told yet */
 	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
-	struct vhost_ring *rings;	      /* owned */
+	int channel;			      /* owned: for requests of ours to the VMM; -1: none */
+	bool has_begun;			      /* a ring was started */
+	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
+	struct vhost_ring *rings; /* owned */
 	unsigned ring_count;
 	unsigned orders; /* given to queues and not answered yet */
 	int order_error; /* of one of them */
@@ -67,6 +70,10 @@ struct vhost_request_kind {
 
 /* vhost_request_kind() - NULL: there is no such request, or we have not offered it. */
 const struct vhost_request_kind *vhost_request_kind(uint32_t request);
+
+/* vhost_session_tell_config() - the configuration space has changed: tell the VMM, where it has given us a channel. Never
+ * waits for it: a channel that is full says the same already. */
+void vhost_session_tell_config(struct vhost_session *session);
 
 /* vhost_session_end() - the VMM is gone: stop what is started, forget all it told. Not while orders wait.
  * Returns true: done, the session is as new; false: call again when settled() comes. */

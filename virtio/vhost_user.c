@@ -324,6 +324,13 @@ int vhost_user_new(struct loop *main, int listen_fd, const struct virtio_blk_con
 	return 0;
 }
 
+void vhost_user_resize(struct vhost_user *vu, uint64_t bytes)
+{
+	loop_assert_mine(vu->main);
+	if (virtio_blk_resize(&vu->blk, bytes))
+		vhost_session_tell_config(&vu->session);
+}
+
 void vhost_user_stop(struct vhost_user *vu, void (*stopped)(void *arg), void *arg)
 {
 	loop_assert_mine(vu->main);

@@ -23,6 +23,10 @@ struct vhost_user;
 int vhost_user_new(struct loop *main, int listen_fd, const struct virtio_blk_config *config,
 	const struct queue_thread *threads, unsigned thread_count, struct vhost_user **out);
 
+/* vhost_user_resize() - the disk below has @bytes now: as virtio_blk_resize(), and a VMM that can be told is told
+ * (VHOST_USER_BACKEND_CONFIG_CHANGE_MSG). Others see it when they read the configuration space next. */
+void vhost_user_resize(struct vhost_user *vu, uint64_t bytes);
+
 /* vhost_user_stop() - end: listen no more, close the VMM's connection, take no more requests, let those in flight end.
  *
  * Then @stopped runs once, on the main loop, never inside this call; @vu is gone by then. The queue threads have to run

@@ -14,8 +14,13 @@
 /* The bit among the device's features that says there are protocol features. */
 #define VHOST_USER_F_PROTOCOL_FEATURES (1ull << 30)
 
+/* And the one that asks for a log of the memory that requests change. */
+#define VHOST_F_LOG_ALL (1ull << 26)
+
 #define VHOST_USER_PROTOCOL_F_MQ		  (1ull << 0)
+#define VHOST_USER_PROTOCOL_F_LOG_SHMFD		  (1ull << 1)
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK		  (1ull << 3)
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ	  (1ull << 5)
 #define VHOST_USER_PROTOCOL_F_CONFIG		  (1ull << 9)
 #define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD	  (1ull << 12)
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
@@ -26,6 +31,8 @@ enum vhost_user_request {
 	VHOST_USER_SET_OWNER = 3,
 	VHOST_USER_RESET_OWNER = 4,
 	VHOST_USER_SET_MEM_TABLE = 5,
+	VHOST_USER_SET_LOG_BASE = 6,
+	VHOST_USER_SET_LOG_FD = 7,
 	VHOST_USER_SET_VRING_NUM = 8,
 	VHOST_USER_SET_VRING_ADDR = 9,
 	VHOST_USER_SET_VRING_BASE = 10,
@@ -37,6 +44,7 @@ enum vhost_user_request {
 	VHOST_USER_SET_PROTOCOL_FEATURES = 16,
 	VHOST_USER_GET_QUEUE_NUM = 17,
 	VHOST_USER_SET_VRING_ENABLE = 18,
+	VHOST_USER_SET_BACKEND_REQ_FD = 21,
 	VHOST_USER_GET_CONFIG = 24,
 	VHOST_USER_SET_CONFIG = 25,
 	VHOST_USER_GET_INFLIGHT_FD = 31,
@@ -45,6 +53,11 @@ enum vhost_user_request {
 	VHOST_USER_ADD_MEM_REG = 37,
 	VHOST_USER_REM_MEM_REG = 38,
 	VHOST_USER_REQUESTS,
+};
+
+/* What the back-end asks, on a channel of its own. */
+enum vhost_user_backend_request {
+	VHOST_USER_BACKEND_CONFIG_CHANGE_MSG = 2,
 };
 
 struct vhost_user_header {
@@ -100,6 +113,12 @@ struct vhost_user_single_region {
 } __attribute__((packed));
 static_assert(sizeof(struct vhost_user_single_region) == 40, "single memory region description");
 
+struct vhost_user_log {
+	uint64_t size;
+	uint64_t mmap_offset;
+} __attribute__((packed));
+static_assert(sizeof(struct vhost_user_log) == 16, "log description");
+
 #define VHOST_USER_CONFIG_SIZE_MAX 256
 
 enum vhost_user_config_flags {
@@ -134,6 +153,7 @@ union vhost_user_payload {
 	struct vhost_user_vring_addr addr;
 	struct vhost_user_mem_table table;
 	struct vhost_user_single_region region;
+	struct vhost_user_log log;
 	struct vhost_user_config config;
 	struct vhost_user_inflight inflight;
 };

@@ -129,6 +129,17 @@ int virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_config *conf
 	return 0;
 }
 
+bool virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes)
+{
+	uint64_t capacity = bytes & ~(uint64_t)(logical_block(&blk->facts) - 1);
+
+	if (capacity == blk->facts.size)
+		return false;
+	blk->facts.size = capacity;
+	blk->space.capacity = htole64(capacity / VIRTIO_BLK_SECTOR_SIZE);
+	return true;
+}
+
 void virtio_blk_reset(struct virtio_blk *blk)
 {
 	atomic_store(&blk->writeback, blk->features & VIRTIO_BLK_F_FLUSH);

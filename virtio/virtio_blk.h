@@ -44,11 +44,12 @@ struct queue_thread {
 };
 
 struct virtio_blk {
-	struct disk_facts
-		facts;	   /* constant; readonly where the operator wants that, size as the guest sees it */
-	uint64_t features; /* offered, constant */
+	/* Constant but for the size; readonly where the operator wants that, size as the guest sees it. */
+	struct disk_facts facts;
+	uint64_t features;		 /* offered, constant */
 	char serial[VIRTIO_BLK_ID_SIZE]; /* constant, padded with NUL */
-	struct virtio_blk_space space;	 /* but for writeback, constant */
+	struct virtio_blk_space
+		space; /* the transport's thread's; but for writeback and capacity, constant */
 	/* shared: the transport's thread writes, queue threads read */
 	atomic_bool writeback;
 	atomic_bool writeback_told; /* the VMM has read or written it since it connected */
@@ -57,6 +58,11 @@ struct virtio_blk {
 /* virtio_blk_init() - Returns 0, or -EINVAL with a line in the log: no queue or too many, a serial that is too long, a
  * disk of less than one block. A size that is no multiple of the block size is rounded down, with a line in the log. */
 int virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_config *config);
+
+/* virtio_blk_resize() - the disk has @bytes now; on the transport's thread, which then tells the driver: a request that
+ * comes after that is held against the new end. One that was taken before may find its bytes gone, and fails.
+ * Returns whether the capacity has changed: a part of a block does not count. */
+bool virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes);
 
 /* virtio_blk_reset() - a new VMM: writeback is on wherever a flush reaches the disk.
  *

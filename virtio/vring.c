@@ -32,6 +32,14 @@ int vring_remap(struct vring *ring, const struct guest_memory *memory)
 	return ring->layout->map(ring, memory) ? 0 : -EFAULT;
 }
 
+void vring_log(struct vring *ring, struct dirty_log *log, uint64_t used)
+{
+	ring->log = log;
+	ring->log_used = used;
+	if (log)
+		ring->layout->log_all(ring);
+}
+
 void vring_chain_begin(struct vring_chain *chain, uint16_t id)
 {
 	chain->id = id;

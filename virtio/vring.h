@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "virtio/dirty_log.h"
 #include "virtio/guest_memory.h"
 
 #define VRING_SIZE_MAX 1024u
@@ -62,6 +63,7 @@ struct vring_layout {
 	bool (*map)(
 		struct vring *ring, const struct guest_memory *memory); /* changes nothing where it fails */
 	bool (*begin)(struct vring *ring);
+	void (*log_all)(const struct vring *ring);
 	enum vring_taken (*take)(struct vring *ring, struct vring_chain *chain);
 	void (*give)(struct vring *ring, uint16_t id, uint32_t written);
 	bool (*publish)(struct vring *ring);
@@ -90,8 +92,9 @@ struct vring_packed {
 	struct vring_packed_desc *desc; /* these three are in guest memory */
 	const struct vring_packed_event *driver_event;
 	struct vring_packed_event *device_event;
-	uint16_t next_avail; /* the next to take */
-	uint16_t next_used;  /* where the next one given back goes */
+	uint64_t desc_address; /* guest address of desc */
+	uint16_t next_avail;   /* the next to take */
+	uint16_t next_used;    /* where the next one given back goes */
 	bool avail_wrap, used_wrap;
 	uint16_t taken; /* descriptors from next_used to next_avail */
 	uint32_t given; /* descriptors given back since the driver was last asked about a call */
@@ -116,6 +119,8 @@ struct vring {
 	struct vring_setup setup;	   /* constant */
 	const struct guest_memory *memory; /* borrowed: the snapshot in use, its user keeps it */
 	const char *broken;		   /* why; NULL: it is sound */
+	struct dirty_log *log;		   /* borrowed: until vring_log(); NULL: nobody wants to know */
+	uint64_t log_used;		   /* guest address of the used ring, or of the device's events */
 	struct vring_record record;
 	union {
 		struct vring_split split;
@@ -143,6 +148,12 @@ int vring_init(struct vring *ring, const struct vring_setup *setup, const struct
  * Returns 0, or -EFAULT, its parts are not in there: it stays with the old snapshot, so that what was taken can still be
  * given back. */
 int vring_remap(struct vring *ring, const struct guest_memory *memory);
+
+/* vring_log() - from now on, mark in @log (borrowed until the next call; NULL: nowhere) what of the ring itself we write:
+ * from @used on the used ring, or of a packed ring the device's events; a packed ring's descriptors where they are.
+ * All of it counts as written now: what is written while nobody logs, or by a predecessor that died before it could mark
+ * it, is not lost. Spec: vhost-user, "Migration", VHOST_VRING_F_LOG. */
+void vring_log(struct vring *ring, struct dirty_log *log, uint64_t used);
 
 /* vring_has_taken() - whether chains that were taken before we came are to be taken again. */
 static inline bool vring_has_taken(const struct vring *ring)

@@ -30,6 +30,13 @@ static inline void store16(uint16_t *shared, uint16_t value)
 	__atomic_store_n(shared, htole16(value), __ATOMIC_SEQ_CST);
 }
 
+/* After a write: @length bytes, @from on in the part whose guest address is @part. */
+static inline void ring_wrote(const struct vring *ring, uint64_t part, uint64_t from, uint64_t length)
+{
+	if (__builtin_expect(ring->log != NULL, 0))
+		dirty_log_mark(ring->log, part + from, length);
+}
+
 static inline bool has_event_idx(const struct vring *ring)
 {
 	return ring->setup.features & VIRTIO_F_RING_EVENT_IDX;

@@ -45,13 +45,28 @@ static bool packed_map(struct vring *ring, const struct guest_memory *memory)
 	void *driver = vring_part(memory, setup->avail, sizeof(struct vring_packed_event), 4);
 	void *device = vring_part(memory, setup->used, sizeof(struct vring_packed_event), 4);
 
-	if (!desc || !driver || !device)
+	if (!desc || !driver || !device || !guest_memory_address_of(memory, desc, &ring->packed.desc_address))
 		return false;
 	ring->memory = memory;
 	ring->packed.desc = desc;
 	ring->packed.driver_event = driver;
 	ring->packed.device_event = device;
 	return true;
+}
+
+static void put_event(const struct vring *ring, uint16_t *field, uint16_t value)
+{
+	store16(field, value);
+	ring_wrote(ring, ring->log_used,
+		(uint64_t)((const char *)field - (const char *)ring->packed.device_event), sizeof(*field));
+}
+
+static void packed_log_all(const struct vring *ring)
+{
+	if (!ring->packed.desc)
+		return;
+	ring_wrote(ring, ring->packed.desc_address, 0, (uint64_t)DESC_SIZE * ring->setup.size);
+	ring_wrote(ring, ring->log_used, 0, sizeof(struct vring_packed_event));
 }
 
 static void place_advance(const struct vring *ring, uint16_t *place, bool *wrap, uint16_t count)
@@ -281,6 +296,8 @@ static void packed_give(struct vring *ring, uint16_t id, uint32_t written)
 	desc->id = htole16(id);
 	desc->len = htole32(written);
 	store16(&desc->flags, flags);
+	ring_wrote(ring, packed->desc_address, (uint64_t)((const char *)desc - (const char *)packed->desc),
+		DESC_SIZE);
 	if (ring->setup.record)
 		record_packed_given(ring, id);
 	packed->chain[id].count = 0;
@@ -326,7 +343,7 @@ static bool packed_publish(struct vring *ring)
 static void packed_quiet(struct vring *ring)
 {
 	if (!has_event_idx(ring))
-		store16(&ring->packed.device_event->flags, EVENT_DISABLE);
+		put_event(ring, &ring->packed.device_event->flags, EVENT_DISABLE);
 }
 
 static bool packed_listen(struct vring *ring)
@@ -334,11 +351,11 @@ static bool packed_listen(struct vring *ring)
 	struct vring_packed *packed = &ring->packed;
 
 	if (has_event_idx(ring)) {
-		store16(&packed->device_event->place,
+		put_event(ring, &packed->device_event->place,
 			packed->next_avail | (packed->avail_wrap ? PLACE_WRAP : 0));
-		store16(&packed->device_event->flags, EVENT_DESC);
+		put_event(ring, &packed->device_event->flags, EVENT_DESC);
 	} else {
-		store16(&packed->device_event->flags, EVENT_ENABLE);
+		put_event(ring, &packed->device_event->flags, EVENT_ENABLE);
 	}
 	return is_available(ring);
 }
@@ -355,6 +372,7 @@ static uint32_t packed_base(const struct vring *ring)
 const struct vring_layout vring_packed_layout = {
 	.map = packed_map,
 	.begin = packed_begin,
+	.log_all = packed_log_all,
 	.take = packed_take,
 	.give = packed_give,
 	.publish = packed_publish,

@@ -52,13 +52,18 @@ static uint16_t *avail_event(const struct vring *ring)
 	return (uint16_t *)&ring->split.used->ring[ring->setup.size];
 }
 
+static uint64_t used_bytes(const struct vring *ring)
+{
+	return 6 + 8ull * ring->setup.size;
+}
+
 static bool split_map(struct vring *ring, const struct guest_memory *memory)
 {
 	const struct vring_setup *setup = &ring->setup;
 	uint64_t size = setup->size;
 	void *desc = vring_part(memory, setup->desc, 16 * size, 16);
 	void *avail = vring_part(memory, setup->avail, 6 + 2 * size, 2);
-	void *used = vring_part(memory, setup->used, 6 + 8 * size, 4);
+	void *used = vring_part(memory, setup->used, used_bytes(ring), 4);
 
 	if (!desc || !avail || !used)
 		return false;
@@ -67,6 +72,25 @@ static bool split_map(struct vring *ring, const struct guest_memory *memory)
 	ring->split.avail = avail;
 	ring->split.used = used;
 	return true;
+}
+
+/* @at: in the used ring. */
+static void used_wrote(const struct vring *ring, const void *at, uint64_t length)
+{
+	ring_wrote(
+		ring, ring->log_used, (uint64_t)((const char *)at - (const char *)ring->split.used), length);
+}
+
+static void put_used16(const struct vring *ring, uint16_t *field, uint16_t value)
+{
+	store16(field, value);
+	used_wrote(ring, field, sizeof(*field));
+}
+
+static void split_log_all(const struct vring *ring)
+{
+	if (ring->split.used)
+		ring_wrote(ring, ring->log_used, 0, used_bytes(ring));
 }
 
 static bool begin_record(struct vring *ring)
@@ -208,6 +232,7 @@ static void split_give(struct vring *ring, uint16_t id, uint32_t written)
 
 	split->used->ring[slot].id = htole32(id);
 	split->used->ring[slot].len = htole32(written);
+	used_wrote(ring, &split->used->ring[slot], sizeof(split->used->ring[slot]));
 	if (ring->setup.record)
 		record_split_give(ring, id);
 }
@@ -228,7 +253,7 @@ static bool split_publish(struct vring *ring)
 
 	if (split->used_given == before)
 		return false;
-	store16(&split->used->idx, split->used_given);
+	put_used16(ring, &split->used->idx, split->used_given);
 	if (ring->setup.record)
 		record_split_publish(ring, split->used_given);
 	split->used_published = split->used_given;
@@ -239,7 +264,7 @@ static bool split_publish(struct vring *ring)
 static void split_quiet(struct vring *ring)
 {
 	if (!has_event_idx(ring))
-		store16(&ring->split.used->flags, USED_NO_NOTIFY);
+		put_used16(ring, &ring->split.used->flags, USED_NO_NOTIFY);
 }
 
 static bool split_listen(struct vring *ring)
@@ -247,9 +272,9 @@ static bool split_listen(struct vring *ring)
 	struct vring_split *split = &ring->split;
 
 	if (has_event_idx(ring))
-		store16(avail_event(ring), split->next_avail);
+		put_used16(ring, avail_event(ring), split->next_avail);
 	else
-		store16(&split->used->flags, 0);
+		put_used16(ring, &split->used->flags, 0);
 	return load16(&split->avail->idx) != split->next_avail;
 }
 
@@ -261,6 +286,7 @@ static uint32_t split_base(const struct vring *ring)
 const struct vring_layout vring_split_layout = {
 	.map = split_map,
 	.begin = split_begin,
+	.log_all = split_log_all,
 	.take = split_take,
 	.give = split_give,
 	.publish = split_publish,

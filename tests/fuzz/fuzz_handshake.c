@@ -8,7 +8,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct disk disk = { .facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
+static const struct disk_ops ops;
+static struct disk disk = { .ops = &ops,
+	.facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
 static struct export third = { .spec = { .name = (char *)"tls", .access.tls = true }, .disk = &disk };
 static struct export second = {
 	.next = &third, .spec = { .name = (char *)"vm", .description = (char *)"a disk" }, .disk = &disk

@@ -1,5 +1,6 @@
 /* What an operator writes behind --export is understood exactly, or refused with a reason that names the mistake.
  * If this fails, a server exports another file than it was told, or writes to one that was to be readonly. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,23 +12,28 @@
 
 static const struct {
 	const char *text;
-	struct export_spec expect;
+	struct {
+		const char *name, *path, *description;
+		enum cache_mode mode;
+		bool readonly;
+		uint64_t memory_size;
+	} expect;
 } good[] = {
-	{ "=/d", { "", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
-	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
-	{ "a=/d,readonly", { "a", "/d", NULL, CACHE_writeback, true, 0, { 0 } } },
-	{ "a=/d,cache=none", { "a", "/d", NULL, CACHE_none, false, 0, { 0 } } },
-	{ "a=/d,cache=unsafe,readonly", { "a", "/d", NULL, CACHE_unsafe, true, 0, { 0 } } },
-	{ "a=/d,,e=f,readonly", { "a", "/d,e=f", NULL, CACHE_writeback, true, 0, { 0 } } },
-	{ "a=/d,,,readonly", { "a", "/d,", NULL, CACHE_writeback, true, 0, { 0 } } },
+	{ "=/d", { "", "/d", NULL, CACHE_writeback, false, 0 } },
+	{ "a=/d", { "a", "/d", NULL, CACHE_writeback, false, 0 } },
+	{ "a=/d,readonly", { "a", "/d", NULL, CACHE_writeback, true, 0 } },
+	{ "a=/d,cache=none", { "a", "/d", NULL, CACHE_none, false, 0 } },
+	{ "a=/d,cache=unsafe,readonly", { "a", "/d", NULL, CACHE_unsafe, true, 0 } },
+	{ "a=/d,,e=f,readonly", { "a", "/d,e=f", NULL, CACHE_writeback, true, 0 } },
+	{ "a=/d,,,readonly", { "a", "/d,", NULL, CACHE_writeback, true, 0 } },
 	{ "a=/d,description=red,, blue = green",
-		{ "a", "/d", "red, blue = green", CACHE_writeback, false, 0, { 0 } } },
-	{ "a=/d,description=", { "a", "/d", "", CACHE_writeback, false, 0, { 0 } } },
-	{ "a,b=/d", { "a,b", "/d", NULL, CACHE_writeback, false, 0, { 0 } } },
-	{ "a=memory:1", { "a", "memory:1", NULL, CACHE_writeback, false, 1, { 0 } } },
-	{ "a=memory:64k,description=x", { "a", "memory:64k", "x", CACHE_writeback, false, 65536, { 0 } } },
-	{ "a=memory:3T", { "a", "memory:3T", NULL, CACHE_writeback, false, 3ull << 40, { 0 } } },
-	{ "a=./memory:1G", { "a", "./memory:1G", NULL, CACHE_writeback, false, 0, { 0 } } },
+		{ "a", "/d", "red, blue = green", CACHE_writeback, false, 0 } },
+	{ "a=/d,description=", { "a", "/d", "", CACHE_writeback, false, 0 } },
+	{ "a,b=/d", { "a,b", "/d", NULL, CACHE_writeback, false, 0 } },
+	{ "a=memory:1", { "a", "memory:1", NULL, CACHE_writeback, false, 1 } },
+	{ "a=memory:64k,description=x", { "a", "memory:64k", "x", CACHE_writeback, false, 65536 } },
+	{ "a=memory:3T", { "a", "memory:3T", NULL, CACHE_writeback, false, 3ull << 40 } },
+	{ "a=./memory:1G", { "a", "./memory:1G", NULL, CACHE_writeback, false, 0 } },
 };
 
 static const struct {
@@ -62,7 +68,7 @@ static void good_specs(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
-		const struct export_spec *expect = &good[i].expect;
+		const __typeof__(good[i].expect) *expect = &good[i].expect;
 		struct export_spec spec;
 		char why[256];
 
@@ -108,11 +114,30 @@ static void too_long(void **state)
 	export_spec_fini(&spec);
 }
 
+static void folders(void **state)
+{
+	struct export_spec spec;
+	char why[256];
+
+	(void)state;
+	assert_int_equal(export_spec_parse_folder("/d=e,,f,cache=none,readonly", &spec, why, sizeof(why)), 0);
+	assert_true(spec.is_folder && spec.readonly && spec.mode == CACHE_none);
+	assert_string_equal(spec.path, "/d=e,f");
+	assert_string_equal(spec.name, "");
+	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse_folder("memory:1G", &spec, why, sizeof(why)), 0);
+	assert_int_equal(spec.memory_size, 0);
+	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse_folder(",readonly", &spec, why, sizeof(why)), -EINVAL);
+	assert_string_equal(why, "the path is empty");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_specs),
 		cmocka_unit_test(bad_specs),
+		cmocka_unit_test(folders),
 		cmocka_unit_test(too_long),
 	};
 

@@ -133,8 +133,8 @@ static void a_file_cut_short(void **state)
 
 		write_all(disk, 0);
 		assert_int_equal(truncate(path, 8192), 0);
-		assert_int_equal(ask_data(disk, &ring, BLOCK_READ, 0, 4096, back, 8192), -EIO);
-		assert_int_equal(ask_data(disk, &ring, BLOCK_READ, 0, 65536, back, 4096), -EIO);
+		assert_int_equal(ask_data(disk, &ring, BLOCK_READ, 0, 4096, back, 8192), -EINVAL);
+		assert_int_equal(ask_data(disk, &ring, BLOCK_READ, 0, 65536, back, 4096), -EINVAL);
 		assert_int_equal(ask_data(disk, &ring, BLOCK_READ, 0, 4096, back, 4096), 0);
 		close_file(disk);
 	}

@@ -12,7 +12,9 @@
 #include "server/nbd_wire.h"
 #include "server/negotiation.h"
 
+static const struct disk_ops ops;
 static struct disk disk = {
+	.ops = &ops,
 	.facts = { .size = 1 << 20,
 		.block_size_min = 1,
 		.block_size_preferred = 4096,

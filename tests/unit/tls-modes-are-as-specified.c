@@ -12,7 +12,9 @@
 #include "server/nbd_wire.h"
 #include "server/negotiation.h"
 
-static struct disk disk = { .facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
+static const struct disk_ops ops;
+static struct disk disk = { .ops = &ops,
+	.facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
 static struct export secret = { .spec = { .name = (char *)"s", .access.tls = true }, .disk = &disk };
 static struct export open_to_all = { .next = &secret, .spec = { .name = (char *)"o" }, .disk = &disk };
 static const struct exports exports = { .first = &open_to_all };
@@ -154,6 +156,10 @@ static void nothing_from_before_counts(void **state)
 	meet(TLS_ON, 3);
 	assert_int_equal(ASK(NBD_OPT_STRUCTURED_REPLY, ""), NBD_REP_ACK);
 	assert_int_equal(talk.headers, HEADERS_STRUCTURED);
+	assert_int_equal(ASK(NBD_OPT_SET_META_CONTEXT, "\0\0\0\1o\0\0\0\1\0\0\0\x0f"
+						       "base:allocation"),
+		NBD_REP_ACK);
+	assert_string_equal(talk.status_of, "o");
 	assert_int_equal(ASK(NBD_OPT_STARTTLS, ""), NBD_REP_ACK);
 	assert_int_equal(talk.stage, NEGOTIATION_STARTTLS);
 	/* Whatever is there is not for us. */
@@ -162,6 +168,7 @@ static void nothing_from_before_counts(void **state)
 	negotiation_secured(&talk);
 	assert_int_equal(talk.stage, NEGOTIATION_OPTION);
 	assert_int_equal(talk.headers, HEADERS_SIMPLE);
+	assert_null(talk.status_of);
 	assert_int_equal(ASK(NBD_OPT_GO, INFO_OF("s")), NBD_REP_ACK);
 	assert_ptr_equal(talk.export, &secret);
 	negotiation_fini(&talk);
