@@ -29,15 +29,17 @@ nbdkit_port()
 # cmpxchg16b, on which this kernel's allocator relies where it finds it, at times spoils the flags in QEMU 7.2's emulation.
 cpu=max,cx16=off
 
-plan 6
+plan 7
 fallocate -l 32M "$tmp/disk"
 start_server --listen 127.0.0.1:0 --export "vm=$tmp/disk"
 start_nbdkit memory 1M logfile="$tmp/asked"
-ok "a host attaches, writes, survives two restarts of the client, verifies, detaches" \
-	guest vduse --timeout 150 --net --program "$build/vnbd-client" --env "URI=nbd://10.0.2.2:$(server_port)/vm" \
-	--env "LOGGED_URI=nbd://10.0.2.2:$(nbdkit_port)/" -- -cpu "$cpu"
-ok "the server ends cleanly" stop server
+guest_start vduse --timeout 150 --net --program "$build/vnbd-client" --env "URI=nbd://10.0.2.2:$(server_port)/vm" \
+	--env "LOGGED_URI=nbd://10.0.2.2:$(nbdkit_port)/" --env GROWN_SECTORS=$((40 * 2048)) -- -cpu "$cpu"
+ok "a host attaches, writes, survives two restarts of the client, verifies, detaches" guest_says grow 120
 same "every byte is what the host read" "$(guest_result disk-sha512)" "$(sha512_of "$tmp/disk")"
 ok "ext4 is clean" e2fsck -fn "$tmp/disk"
 same "ext4's file has the content" "$(content_sha512)" "$(ext4_content_sha512 "$tmp/disk")"
+truncate -s 40M "$tmp/disk"
+ok "the disk is read-only if wanted, grows, and stays while it is open" guest_end
+ok "the server ends cleanly" stop server
 ok "fsync reaches the server as a flush" grep -q ' Flush ' "$tmp/asked"

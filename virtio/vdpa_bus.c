@@ -9,6 +9,7 @@
 #include <linux/genetlink.h>
 #include <linux/vdpa.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,33 @@ static _Noreturn void child_run(int socket, const struct nlmsghdr *request, cons
 
 /* -- ours --------------------------------------------------------------------------------------------------------- */
 
+/* Whether @path is a block device's, or that of a partition of it. */
+static bool is_of_disk(const char *path, const char *disk)
+{
+	size_t length = strlen(disk);
+
+	return !strncmp(path, disk, length) && strspn(path + length, "0123456789") == strlen(path + length);
+}
+
+/* Whether a process that we may look into has the disk open; most of those claim() does not see. */
+static bool is_open(const char *disk)
+{
+	bool found = false;
+	glob_t files;
+
+	if (glob("/proc/[0-9]*/fd/*", GLOB_NOSORT, NULL, &files))
+		return false;
+	for (size_t i = 0; i < files.gl_pathc && !found; i++) {
+		char path[PATH_MAX];
+		ssize_t length = readlink(files.gl_pathv[i], path, sizeof(path) - 1);
+
+		path[length > 0 ? length : 0] = 0;
+		found = is_of_disk(path, disk);
+	}
+	globfree(&files);
+	return found;
+}
+
 static pid_t child_begin(struct mnl_socket *socket, const struct nlmsghdr *request, const char *disk)
 {
 	pid_t pid = fork();
@@ -140,10 +168,12 @@ pid_t vdpa_bus_begin(enum vdpa_bus_change change, const char *name)
 
 	if (!socket)
 		return -errno;
+	if (change == VDPA_BUS_REMOVE && !vdpa_bus_disk(name, disk, sizeof(disk)) && is_open(disk)) {
+		mnl_socket_close(socket);
+		return -EBUSY;
+	}
 	family = mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : family_find(socket);
 	child = family;
-	if (change == VDPA_BUS_REMOVE)
-		vdpa_bus_disk(name, disk, sizeof(disk));
 	if (family >= 0)
 		child = child_begin(socket, change_request(buffer, (uint16_t)family, change, name), disk);
 	mnl_socket_close(socket);

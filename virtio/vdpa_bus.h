@@ -11,10 +11,11 @@
 
 enum vdpa_bus_change {
 	VDPA_BUS_ADD,
-	VDPA_BUS_REMOVE, /* but not where the disk is in use: mounted, or part of another device */
+	VDPA_BUS_REMOVE, /* but not where the disk is in use: mounted, part of another device, or open */
 };
 
-/* vdpa_bus_begin() - Returns the child that does it, for an ev_child watcher to wait for; or -errno. */
+/* vdpa_bus_begin() - Returns the child that does it, for an ev_child watcher to wait for; or -errno, as
+ * vdpa_bus_result(). */
 pid_t vdpa_bus_begin(enum vdpa_bus_change change, const char *name);
 
 /* vdpa_bus_result() - of a child that ended with wait(2)'s @status. Returns 0; -EBUSY: the disk is in use; -EPERM: that
