@@ -17,6 +17,9 @@
 /* What is in flight when we are told to end gets so long to come to an end; a server that is away gets no more. */
 #define STOP_S 2u
 
+/* As long as all that takes where the kernel has to remove a disk first, which waits for much in the kernel. */
+#define STOP_VDUSE_S 10u
+
 struct settings {
 	struct bridge_config bridge;
 	const char *socket_path;
@@ -30,6 +33,7 @@ struct program {
 	ev_signal on_term, on_int, on_hangup;
 	struct socket_path socket;
 	struct bridge *bridge; /* owned while it serves */
+	unsigned stop_s;
 	bool failed;
 };
 
@@ -224,8 +228,8 @@ static void on_stopped(void *arg)
 	loop_stop(&program->loop);
 }
 
-/* Requests wait for a server that is away: the guest's VMM keeps them, we need not. A signal, not a timer of the loop:
- * the loop may be waiting for a thread that waits for name service. */
+/* Requests wait for a server that is away: the guest's VMM, or this host's kernel, keeps them, we need not. A signal, not
+ * a timer of the loop: the loop may be waiting for a thread that waits for name service. */
 static void on_deadline(int number)
 {
 	static const char text[] = "vnbd-client: warning: ended with requests in flight: the NBD server did "
@@ -242,7 +246,7 @@ static void end(struct program *program)
 	ev_signal_stop(program->loop.ev, &program->on_hangup);
 	socket_remove(&program->socket);
 	signal(SIGALRM, on_deadline);
-	alarm(STOP_S);
+	alarm(program->stop_s);
 	bridge_stop(program->bridge, on_stopped, program);
 }
 
@@ -323,6 +327,7 @@ static int serve_socket(struct program *program, const struct settings *settings
 /* Serves until a signal. Returns -1 after telling why it cannot. */
 static int serve(struct program *program, const struct settings *settings)
 {
+	program->stop_s = settings->vduse ? STOP_VDUSE_S : STOP_S;
 	/* First, so that whoever ends us from now on finds the socket removed. */
 	watch_signals(program);
 	if (settings->vduse ? serve_kernel(program, settings) : serve_socket(program, settings))
