@@ -53,10 +53,10 @@ static bool find_parameter(const char *uri, const char *name, char *out, size_t 
 
 static bool has_authority(const char *folder, const char *below)
 {
-	char path[PATH_MAX];
+	char path[2 * PATH_MAX];
+	int length = snprintf(path, sizeof(path), "%s%s/ca-cert.pem", folder, below);
 
-	snprintf(path, sizeof(path), "%s%s/ca-cert.pem", folder, below);
-	return access(path, R_OK) == 0;
+	return length < (int)sizeof(path) && access(path, R_OK) == 0;
 }
 
 /* libnbd's own places. Spec: nbd_set_tls_certificates(3). */
