@@ -54,6 +54,7 @@ struct vduse {
 	ev_io on_message;
 	struct vduse_dev_request request; /* the message that is being handled */
 	bool waiting;			  /* it is, until orders are carried out */
+	bool again;			  /* it is to be handled again then */
 
 	ev_io on_bus; /* a change of the bus under way: its fd is owned */
 
@@ -214,7 +215,8 @@ static int rings_start(struct vduse *vduse)
 
 enum vduse_handled {
 	VDUSE_DONE,
-	VDUSE_WAIT, /* handle it again when no order waits */
+	VDUSE_WAIT,  /* done when no order waits any more, if none has failed */
+	VDUSE_AGAIN, /* handle it again when no order waits any more */
 };
 
 static bool features_are_good(const struct vduse *vduse)
@@ -231,7 +233,7 @@ static int driver_begins(struct vduse *vduse)
 {
 	int error;
 
-	/* They are started when it is handled again, or by us before it came. */
+	/* By us, before it came. */
 	if (any_is_started(vduse))
 		return VDUSE_DONE;
 	error = rings_start(vduse);
@@ -252,7 +254,7 @@ static int set_status(struct vduse *vduse, struct vduse_dev_response *response)
 		return driver_begins(vduse);
 	if (any_is_started(vduse)) {
 		order_started(vduse, BLK_ORDER_STOP);
-		return VDUSE_WAIT;
+		return VDUSE_AGAIN;
 	}
 	if (status == 0)
 		inflight_clear(vduse->inflight); /* D2 */
@@ -267,13 +269,14 @@ static int set_status(struct vduse *vduse, struct vduse_dev_response *response)
 static int get_vq_state(struct vduse *vduse, struct vduse_dev_response *response)
 {
 	uint32_t index = vduse->request.vq_state.index;
-	struct vduse_ring *ring = &vduse->rings[index];
+	struct vduse_ring *ring;
 
 	if (index >= vduse->ring_count)
 		return -EINVAL;
+	ring = &vduse->rings[index];
 	if (ring->started) {
 		give_order(ring, BLK_ORDER_STOP, NULL);
-		return VDUSE_WAIT;
+		return VDUSE_AGAIN;
 	}
 	response->vq_state.index = index;
 	if (vduse->features & VIRTIO_F_RING_PACKED)
@@ -293,14 +296,15 @@ static int update_iotlb(struct vduse *vduse, struct vduse_dev_response *response
 	int error = memory_renew(vduse);
 
 	(void)response;
-	if (!error)
-		order_started(vduse, BLK_ORDER_MEMORY);
-	return error;
+	if (error)
+		return error;
+	order_started(vduse, BLK_ORDER_MEMORY);
+	return vduse->orders ? VDUSE_WAIT : VDUSE_DONE;
 }
 
 static const struct {
 	const char *name;
-	/* Returns enum vduse_handled, or -errno: refused. Orders that it has given come before the answer. */
+	/* Returns enum vduse_handled, or -errno: refused. */
 	int (*handle)(struct vduse *vduse, struct vduse_dev_response *response);
 } kinds[] = {
 	[VDUSE_GET_VQ_STATE] = { "GET_VQ_STATE", get_vq_state },
@@ -328,7 +332,8 @@ static void message_handle(struct vduse *vduse)
 
 	if (type < sizeof(kinds) / sizeof(kinds[0]))
 		handled = kinds[type].handle(vduse, &response);
-	if (handled == VDUSE_WAIT)
+	vduse->again = handled == VDUSE_AGAIN;
+	if (handled > VDUSE_DONE)
 		return;
 	if (handled < 0)
 		log_warning("%s: refused the kernel's message %u", vduse->device.name, type);
@@ -345,7 +350,7 @@ static bool message_read(struct vduse *vduse)
 		log_debug("%s: kernel: %s %u", vduse->device.name, kinds[vduse->request.type].name,
 			vduse->request.type == VDUSE_SET_STATUS ? vduse->request.s.status
 								: vduse->request.vq_state.index);
-	vduse->waiting = true;
+	vduse->waiting = vduse->again = true;
 	ev_io_stop(vduse->main->ev, &vduse->on_message);
 	return true;
 }
@@ -429,10 +434,10 @@ static void settled(struct vduse *vduse)
 {
 	if (vduse->life == VDUSE_ENDING)
 		end_step(vduse);
-	else if (vduse->waiting && vduse->order_error)
-		message_done(vduse, &(struct vduse_dev_response){ 0 }, vduse->order_error);
-	else if (vduse->waiting)
+	else if (vduse->waiting && vduse->again && !vduse->order_error)
 		message_handle(vduse);
+	else if (vduse->waiting)
+		message_done(vduse, &(struct vduse_dev_response){ 0 }, vduse->order_error);
 }
 
 /* -- on the bus and off it ---------------------------------------------------------------------------------------- */
