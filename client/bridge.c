@@ -6,16 +6,20 @@
  */
 #include "client/bridge.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "client/capacity.h"
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
 #include "conf/thread.h"
+#include "virtio/vduse.h"
 #include "virtio/vhost_user.h"
 
 struct bridge_thread {
@@ -33,8 +37,9 @@ struct bridge {
 	struct disk_facts facts;
 	unsigned connections; /* of each thread */
 	struct bridge_thread threads[BRIDGE_THREADS_MAX];
-	unsigned thread_count; /* loops that were made */
-	struct vhost_user *vhost;
+	unsigned thread_count;	  /* loops that were made */
+	struct vhost_user *vhost; /* one of these two, while it serves */
+	struct vduse *vduse;
 	struct capacity *capacity; /* owned */
 	struct loop *main;	   /* borrowed: while it serves */
 	struct mail on_end;
@@ -181,7 +186,12 @@ static int make_disks(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 
 static void on_resized(void *arg, uint64_t bytes)
 {
-	vhost_user_resize(((struct bridge *)arg)->vhost, bytes);
+	struct bridge *bridge = arg;
+
+	if (bridge->vduse)
+		vduse_resize(bridge->vduse, bytes);
+	else
+		vhost_user_resize(bridge->vhost, bytes);
 }
 
 int bridge_new(const struct bridge_config *config, struct bridge **out, char why[BRIDGE_WHY_SIZE])
@@ -264,46 +274,74 @@ static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return 0;
 }
 
-static int serve_device(struct bridge *bridge, int listen_fd)
+/* What a device is made of; @queues: one for each thread. */
+static struct virtio_blk_config device_config(
+	struct bridge *bridge, struct queue_thread queues[BRIDGE_THREADS_MAX])
 {
-	struct virtio_blk_config config = {
+	for (unsigned i = 0; i < bridge->thread_count; i++)
+		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
+	return (struct virtio_blk_config){
 		.facts = bridge->facts,
 		.num_queues = bridge->config->num_queues,
 		.readonly = bridge->config->readonly,
 		.serial = bridge->config->serial,
 	};
-	struct queue_thread queues[BRIDGE_THREADS_MAX];
-
-	for (unsigned i = 0; i < bridge->thread_count; i++)
-		queues[i] = (struct queue_thread){ &bridge->threads[i].loop, bridge->threads[i].disk };
-	return vhost_user_new(bridge->main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
 }
 
 /* Returns 0; or -1 with the reason in @why and no thread running. */
-static int start_device(struct bridge *bridge, int listen_fd, char why[BRIDGE_WHY_SIZE])
-{
-	int error;
-
-	if (start_threads(bridge, why))
-		return -1;
-	error = serve_device(bridge, listen_fd);
-	if (!error)
-		return 0;
-	stop_threads(bridge, bridge->thread_count);
-	snprintf(why, BRIDGE_WHY_SIZE, "%s: cannot be offered as a device: %s", bridge->name,
-		strerror(-error));
-	return -1;
-}
-
-int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
+static int threads_begin(struct bridge *bridge, struct loop *main, char why[BRIDGE_WHY_SIZE])
 {
 	struct bridge_thread *first = &bridge->threads[0];
 
 	bridge->main = main;
 	if (capacity_start(bridge->capacity, main, bridge->facts.size, first->disk, &first->loop))
 		return out_of_memory(why);
-	if (start_device(bridge, listen_fd, why))
+	return start_threads(bridge, why);
+}
+
+int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE])
+{
+	struct queue_thread queues[BRIDGE_THREADS_MAX];
+	struct virtio_blk_config config = device_config(bridge, queues);
+	int error;
+
+	if (threads_begin(bridge, main, why))
 		return -1;
+	error = vhost_user_new(main, listen_fd, &config, queues, bridge->thread_count, &bridge->vhost);
+	if (error) {
+		stop_threads(bridge, bridge->thread_count);
+		snprintf(why, BRIDGE_WHY_SIZE, "%s: cannot be offered as a device: %s", bridge->name,
+			strerror(-error));
+		return -1;
+	}
+	capacity_watch(bridge->capacity);
+	return 0;
+}
+
+/* To have memory free, the kernel may write to this disk: what we allocate must not wait for that. Threads inherit it. */
+static void serve_writeback(void)
+{
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
+		log_warning(
+			"cannot keep clear of the kernel's own writes when memory is short: %s (that takes "
+			"CAP_SYS_RESOURCE)",
+			strerror(errno));
+}
+
+int bridge_attach(struct bridge *bridge, struct loop *main, const char *name, void (*failed)(void *arg),
+	void *arg, char why[BRIDGE_WHY_SIZE])
+{
+	struct queue_thread queues[BRIDGE_THREADS_MAX];
+	struct virtio_blk_config config = device_config(bridge, queues);
+
+	static_assert(BRIDGE_WHY_SIZE >= VDUSE_WHY_SIZE, "room for the device's reason");
+	serve_writeback();
+	if (threads_begin(bridge, main, why))
+		return -1;
+	if (vduse_new(main, name, &config, queues, bridge->thread_count, failed, arg, &bridge->vduse, why)) {
+		stop_threads(bridge, bridge->thread_count);
+		return -1;
+	}
 	capacity_watch(bridge->capacity);
 	return 0;
 }
@@ -324,7 +362,7 @@ static void read_end(struct mail *mail)
 	stopped(stopped_arg);
 }
 
-static void on_vhost_stopped(void *arg)
+static void on_device_stopped(void *arg)
 {
 	struct bridge *bridge = arg;
 
@@ -338,5 +376,8 @@ void bridge_stop(struct bridge *bridge, void (*stopped)(void *arg), void *arg)
 {
 	bridge->stopped = stopped;
 	bridge->stopped_arg = arg;
-	vhost_user_stop(bridge->vhost, on_vhost_stopped, bridge);
+	if (bridge->vduse)
+		vduse_stop(bridge->vduse, on_device_stopped, bridge);
+	else
+		vhost_user_stop(bridge->vhost, on_device_stopped, bridge);
 }

@@ -1,10 +1,10 @@
-/* client/bridge.h -- a vhost-user-blk device whose disk is an NBD export.
+/* client/bridge.h -- a virtio block device whose disk is an NBD export, for a VMM or for this host's kernel.
  *
  * A queue thread is a loop with its own connections; virtqueue i lives on thread i modulo the number of threads. Where
  * the export does not promise NBD_FLAG_CAN_MULTI_CONN, one thread with one connection serves every queue: only then
  * does a flush cover all writes.
  *
- * Life: bridge_new(), bridge_serve(), bridge_stop(); all on the main thread.
+ * Life: bridge_new(), bridge_serve() or bridge_attach(), bridge_stop(); all on the main thread.
  */
 #pragma once
 
@@ -44,6 +44,12 @@ int bridge_new(const struct bridge_config *config, struct bridge **out, char why
  * @main: borrowed: runs from now on until the bridge has stopped.
  * Returns 0; or -1 with the reason in @why, and the bridge is as after bridge_new(). */
 int bridge_serve(struct bridge *bridge, struct loop *main, int listen_fd, char why[BRIDGE_WHY_SIZE]);
+
+/* bridge_attach() - start the threads, and attach the device @name to this host's kernel: see virtio/vduse.h.
+ * @main: as bridge_serve(). @failed: runs on it when the kernel does not want the device, or no longer; then bridge_stop().
+ * Returns 0; or -1 with the reason in @why, and the bridge is as after bridge_new(). */
+int bridge_attach(struct bridge *bridge, struct loop *main, const char *name, void (*failed)(void *arg),
+	void *arg, char why[BRIDGE_WHY_SIZE]);
 
 /* bridge_look() - ask the server at once whether the export has another size. While it serves. */
 void bridge_look(struct bridge *bridge);

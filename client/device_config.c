@@ -9,6 +9,7 @@
 
 #include "client/bridge.h"
 #include "client/stripe.h"
+#include "virtio/vduse.h"
 #include "virtio/virtio_blk.h"
 
 /* -- one value ---------------------------------------------------------------------------------------------------- */
@@ -17,6 +18,17 @@ static int set_socket_path(void *config, const char *value, char *why)
 {
 	(void)why;
 	((struct device_config *)config)->socket_path = value;
+	return 0;
+}
+
+static int set_vduse(void *config, const char *value, char *why)
+{
+	if (!vduse_name_is_valid(value)) {
+		snprintf(why, CMDLINE_WHY_SIZE,
+			"a device's name is of up to 64 letters, digits, '-', '_', '.'");
+		return -1;
+	}
+	((struct device_config *)config)->vduse = value;
 	return 0;
 }
 
@@ -66,6 +78,10 @@ const struct cmdline_option device_options[] = {
 		"Make a Unix socket at PATH and serve the virtual machine monitor that connects to it,\n"
 		"one after the other. What a dead process left there is replaced. Needed, or --fd.",
 		set_socket_path, NULL },
+	{ "vduse", 0, "NAME",
+		"No virtual machine: attach the disk to this host's own kernel as /dev/vdX, by a VDUSE\n"
+		"device called NAME. As root; needs the kernel's modules vduse and virtio-vdpa.",
+		set_vduse, NULL },
 	{ "read-only", 'r', NULL, "Offer a read-only disk and never change the export.", set_read_only,
 		NULL },
 	{ "num-queues", 'q', "N",
@@ -151,8 +167,8 @@ bool device_config_same(const struct device_config *a, const struct device_confi
 {
 	return same_text(a->name, b->name) && same_text(a->uri, b->uri) &&
 	       same_text(a->socket_path, b->socket_path) && same_text(a->serial, b->serial) &&
-	       a->fd == b->fd && a->num_queues == b->num_queues && a->threads == b->threads &&
-	       a->connections == b->connections && a->readonly == b->readonly;
+	       same_text(a->vduse, b->vduse) && a->fd == b->fd && a->num_queues == b->num_queues &&
+	       a->threads == b->threads && a->connections == b->connections && a->readonly == b->readonly;
 }
 
 /* Returns false: out of memory. */
@@ -170,6 +186,7 @@ int device_config_copy(struct device_config *to, const struct device_config *fro
 	copied = copy_text(&to->name, from->name);
 	copied &= copy_text(&to->uri, from->uri);
 	copied &= copy_text(&to->socket_path, from->socket_path);
+	copied &= copy_text(&to->vduse, from->vduse);
 	copied &= copy_text(&to->serial, from->serial);
 	if (copied)
 		return 0;
@@ -182,6 +199,7 @@ void device_config_fini(struct device_config *config)
 	free((char *)config->name);
 	free((char *)config->uri);
 	free((char *)config->socket_path);
+	free((char *)config->vduse);
 	free((char *)config->serial);
 	device_config_init(config);
 }

@@ -15,7 +15,8 @@
 struct device_config {
 	const char *name; /* the section's; NULL: of the command line */
 	const char *uri;
-	const char *socket_path; /* NULL: @fd, or not told */
+	const char *socket_path; /* NULL: @fd, @vduse, or not told */
+	const char *vduse;	 /* the name of a device of this host's kernel; NULL: none */
 	const char *serial;	 /* NULL: none */
 	int fd;			 /* a listening socket that our parent left open; -1: none */
 	unsigned num_queues, threads, connections;

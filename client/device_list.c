@@ -68,6 +68,11 @@ static int take_key(void *arg, const char *key, const char *value, char *why)
 	return 0;
 }
 
+static bool same_place(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
 static int end_section(void *arg, char *why)
 {
 	const struct section *section = arg;
@@ -75,11 +80,15 @@ static int end_section(void *arg, char *why)
 
 	if (!device->uri)
 		return say(why, "its 'uri' is missing");
-	if (!device->socket_path)
-		return say(why, "its 'socket-path' is missing");
+	if (!device->socket_path && !device->vduse)
+		return say(why, "its 'socket-path', or 'vduse', is missing");
+	if (device->socket_path && device->vduse)
+		return say(why, "'socket-path' and 'vduse' exclude each other");
 	for (const struct device_config *other = section->list->devices; other < device; other++) {
-		if (strcmp(other->socket_path, device->socket_path) == 0) {
-			snprintf(why, INI_REASON_SIZE, "its socket-path is that of %s", other->name);
+		if (same_place(other->socket_path, device->socket_path) ||
+			same_place(other->vduse, device->vduse)) {
+			snprintf(why, INI_REASON_SIZE, "its %s is that of %s",
+				device->vduse ? "vduse" : "socket-path", other->name);
 			return -1;
 		}
 	}

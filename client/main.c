@@ -14,6 +14,9 @@
 /* What is in flight when we are told to end gets so long to come to an end; a server that is away gets no more. */
 #define STOP_S 2u
 
+/* As long as all that takes where the kernel has to remove a disk first, which waits for much in the kernel. */
+#define STOP_VDUSE_S 10u
+
 /* Of the file as it is, and some that are ending while others take their place. */
 #define PROGRAM_DEVICES_MAX (2 * DEVICES_MAX)
 
@@ -88,7 +91,8 @@ static struct cmdline_option options[CMDLINE_OPTIONS_MAX];
 
 static const struct cmdline cmdline = {
 	.program = "vnbd-client",
-	.synopsis = "--socket-path=PATH [OPTION]... NBD-URI\n--fd=N [OPTION]... NBD-URI\n--config=FILE",
+	.synopsis = "--socket-path=PATH [OPTION]... NBD-URI\n--fd=N [OPTION]... NBD-URI\n"
+		    "--vduse=NAME [OPTION]... NBD-URI\n--config=FILE",
 	.purpose =
 		"Gives a virtual machine a disk that is an NBD export: a vhost-user-blk back-end. While the\n"
 		"NBD server is away the machine waits; it never sees an I/O error for that.\n"
@@ -112,16 +116,18 @@ static void join_options(void)
 static void check_settings(const struct settings *settings)
 {
 	const struct device_config *device = &settings->device;
+	int places;
 
 	if (settings->file) {
 		if (device_config_is_told(device))
 			cmdline_fail(&cmdline, "with --config, devices are described in the file alone");
 		return;
 	}
-	if (device->socket_path && device->fd >= 0)
-		cmdline_fail(&cmdline, "--socket-path and --fd exclude each other");
-	if (!device->socket_path && device->fd < 0)
-		cmdline_fail(&cmdline, "where to serve? --socket-path or --fd is missing");
+	places = !!device->socket_path + (device->fd >= 0) + !!device->vduse;
+	if (places > 1)
+		cmdline_fail(&cmdline, "--socket-path, --fd and --vduse exclude each other");
+	if (places == 0)
+		cmdline_fail(&cmdline, "where to serve? --socket-path, --fd or --vduse is missing");
 	if (!device->uri)
 		cmdline_fail(&cmdline, "the NBD URI is missing");
 }
@@ -244,8 +250,8 @@ static void read_again(struct program *program)
 
 /* -- signals ------------------------------------------------------------------------------------------------------ */
 
-/* Requests wait for a server that is away: the guest's VMM keeps them, we need not. A signal, not a timer of the loop:
- * the loop may be waiting for a thread that waits for name service. */
+/* Requests wait for a server that is away: the guest's VMM, or this host's kernel, keeps them, we need not. A signal, not
+ * a timer of the loop: the loop may be waiting for a thread that waits for name service. */
 static void on_deadline(int number)
 {
 	static const char text[] = "vnbd-client: warning: ended with requests in flight: the NBD server did "
@@ -253,6 +259,14 @@ static void on_deadline(int number)
 
 	(void)number;
 	_exit(write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+static unsigned stop_s(const struct program *program)
+{
+	for (unsigned i = 0; i < program->device_count; i++)
+		if (device_config_of(program->devices[i])->vduse)
+			return STOP_VDUSE_S;
+	return STOP_S;
 }
 
 static void on_end_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
@@ -265,7 +279,7 @@ static void on_end_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
 	ev_signal_stop(ev, &program->on_int);
 	program->ending = true;
 	signal(SIGALRM, on_deadline);
-	alarm(STOP_S);
+	alarm(stop_s(program));
 	for (unsigned i = 0; i < program->device_count; i++)
 		device_stop(program->devices[i]);
 	end_if_done(program);

@@ -25,7 +25,7 @@ refused()
 # A port that was free a moment ago.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 s=$tmp/vm.sock
-plan 22
+plan 24
 
 ok "nobody at the port" refused 1 "nbd://127.0.0.1:$port/disk: Connection refused" --socket-path="$s" \
 	"nbd://127.0.0.1:$port/disk"
@@ -52,8 +52,10 @@ ok "an export that is not there" refused 1 \
 	"nbd+unix:///none?socket=$tmp/nbd: handshake: server has no export named 'none': No such file or directory" \
 	--socket-path="$s" "nbd+unix:///none?socket=$tmp/nbd"
 
-ok "nowhere to serve" refused 2 "where to serve? --socket-path or --fd is missing" "$uri"
-ok "two places to serve" refused 2 "--socket-path and --fd exclude each other" --socket-path="$s" --fd=3 "$uri"
+ok "nowhere to serve" refused 2 "where to serve? --socket-path, --fd or --vduse is missing" "$uri"
+ok "two places to serve" refused 2 "--socket-path, --fd and --vduse exclude each other" --socket-path="$s" --fd=3 "$uri"
+ok "a place and the host itself" refused 2 "--socket-path, --fd and --vduse exclude each other" --vduse=a --fd=3 "$uri"
+ok "no name for a device" refused 2 "--vduse ../a: a device's name is of up to 64 letters, digits, '-', '_', '.'" --vduse=../a "$uri"
 ok "no URI" refused 2 "the NBD URI is missing" --socket-path="$s"
 ok "two URIs" refused 2 "'$uri': there is an NBD URI already" --socket-path="$s" "$uri" "$uri"
 ok "no queues" refused 2 "--num-queues 0: not a number from 1 to 256" --socket-path="$s" --num-queues=0 "$uri"

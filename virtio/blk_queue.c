@@ -51,10 +51,11 @@ struct blk_queue {
 	struct blk_request *pool; /* owned: as many as the ring has entries */
 	struct blk_request *free;
 	unsigned in_flight;
-	unsigned bad_requests;	      /* for the log */
-	unsigned losses_seen;	      /* of foreign memory, whoever's */
-	int call, err;		      /* borrowed: see struct blk_queue_order */
-	bool call_blocks;	      /* where its counter is full */
+	unsigned bad_requests; /* for the log */
+	unsigned losses_seen;  /* of foreign memory, whoever's */
+	int call, err;	       /* borrowed: see struct blk_queue_order */
+	bool call_blocks;      /* where its counter is full */
+	void (*call_by)(int call, unsigned index);
 	struct blk_queue_order *stop; /* the order to answer when drained */
 
 	struct mail break_mail;	   /* a ring breaks once between start and stop: it has been read by then */
@@ -119,6 +120,14 @@ static void signal_fd(int fd, bool may_block)
 		return;
 	if (write(fd, &one, sizeof(one)) < 0)
 		log_debug("cannot signal descriptor %d: errno %d", fd, errno);
+}
+
+static void call_driver(const struct blk_queue *queue)
+{
+	if (queue->call_by)
+		queue->call_by(queue->call, queue->index);
+	else
+		signal_fd(queue->call, queue->call_blocks);
 }
 
 static struct blk_request *request_of(struct block_req *block)
@@ -321,7 +330,7 @@ static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 	if (queue_may_take(queue))
 		queue_take(queue);
 	if (vring_publish(&queue->ring))
-		signal_fd(queue->call, queue->call_blocks);
+		call_driver(queue);
 	look_for_losses(queue);
 	/* After the turn's last request, so that nothing it staged is left behind. */
 	if (queue_may_take(queue))
@@ -387,12 +396,13 @@ static void use_fds(struct blk_queue *queue, const struct blk_queue_order *order
 	bool new_call = queue->call != order->call;
 
 	queue->call = order->call;
+	queue->call_by = order->call_by;
 	queue->call_blocks = blocks(queue->call);
 	queue->err = order->err;
 	watch_kick(queue, order->kick);
 	/* The driver may wait for what was published when nobody could be called. */
 	if (new_call)
-		signal_fd(queue->call, queue->call_blocks);
+		call_driver(queue);
 }
 
 static void use_log(struct blk_queue *queue, const struct blk_queue_order *order)

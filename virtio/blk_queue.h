@@ -29,6 +29,8 @@ struct blk_queue_order {
 	struct guest_memory *memory; /* borrowed until the answer: the queue gets its own reference */
 	int kick, call,
 		err; /* borrowed until the answer to the order that replaces them or stops; -1: none */
+	/* How to call by @call, on the queue's thread; NULL: it is an eventfd. */
+	void (*call_by)(int call, unsigned index);
 	bool enabled;
 	/* Which pages we write is told to whoever migrates the guest. */
 	struct {

@@ -1,12 +1,14 @@
 /* virtio/guest_memory.c -- regions sorted by guest address above counted mappings.
  *
  * M1  Regions do not overlap, neither in guest nor in user addresses, and no region's end overflows.
- * M2  A region's bytes were all within its file when it was mapped.
+ * M2  A region's bytes were all within its file when it was mapped, or its source says so.
+ * M3  A snapshot that has grown is not freed before the one it belongs to: somebody may be reading it.
  */
 #include "virtio/guest_memory.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +30,18 @@ struct mapped_region {
 	struct mapping *mapping;
 };
 
+/* What a snapshot with a source knows. */
+struct growth {
+	struct guest_memory_source *source;		  /* borrowed: see guest_memory_from() */
+	pthread_mutex_t lock;				  /* whoever grows it */
+	unsigned steps;					  /* under lock */
+	struct guest_memory *_Atomic newest;		  /* shared: one of those below */
+	struct guest_memory *step[GUEST_REGIONS_MAX + 1]; /* owned: with 0, 1, 2, ... regions; under lock */
+};
+
 struct guest_memory {
-	atomic_uint refs; /* shared: the transport, and each queue that works with it */
+	atomic_uint refs;      /* shared: the transport, and each queue that works with it */
+	struct growth *growth; /* owned; NULL: the regions below are all there are */
 	unsigned count;
 	struct mapped_region regions[]; /* sorted by guest address */
 };
@@ -69,7 +81,16 @@ static uint64_t mapping_grain(const struct stat *file)
 	return block > page && !(block & (block - 1)) ? block : page;
 }
 
-static int region_map(struct mapped_region *region, int fd, const char **why)
+static const char *file_fault(const struct guest_region *is, const struct stat *file)
+{
+	if (!S_ISREG(file->st_mode))
+		return "a region's file is neither a memfd nor a file on tmpfs, hugetlbfs or a disk";
+	if ((uint64_t)file->st_size < is->mmap_offset + is->size)
+		return "a region is longer than its file";
+	return NULL;
+}
+
+static int region_map(struct mapped_region *region, int fd, bool trusted, const char **why)
 {
 	const struct guest_region *is = &region->is;
 	uint64_t grain, before, length;
@@ -79,11 +100,8 @@ static int region_map(struct mapped_region *region, int fd, const char **why)
 	*why = "fstat";
 	if (fstat(fd, &file) < 0)
 		return -errno;
-	*why = "a region's file is neither a memfd nor a file on tmpfs, hugetlbfs or a disk";
-	if (!S_ISREG(file.st_mode))
-		return -EINVAL;
-	*why = "a region is longer than its file";
-	if ((uint64_t)file.st_size < is->mmap_offset + is->size)
+	*why = trusted ? NULL : file_fault(is, &file);
+	if (*why)
 		return -EINVAL;
 	grain = mapping_grain(&file);
 	before = is->mmap_offset & (grain - 1);
@@ -135,8 +153,8 @@ static int region_place(const struct guest_memory *memory, const struct guest_re
 }
 
 /* There is room for it. */
-static int memory_add(
-	struct guest_memory *memory, const struct guest_region *region, int fd, const char **why)
+static int memory_add(struct guest_memory *memory, const struct guest_region *region, int fd, bool trusted,
+	const char **why)
 {
 	struct mapped_region new = { .is = *region };
 	int place, error;
@@ -148,7 +166,7 @@ static int memory_add(
 	place = region_place(memory, region);
 	if (place < 0)
 		return -EINVAL;
-	error = region_map(&new, fd, why);
+	error = region_map(&new, fd, trusted, why);
 	if (error)
 		return error;
 	memmove(&memory->regions[place + 1], &memory->regions[place],
@@ -171,7 +189,7 @@ int guest_memory_new(const struct guest_region *regions, const int *fds, unsigne
 	if (!memory)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
-		int error = memory_add(memory, &regions[i], fds[i], why);
+		int error = memory_add(memory, &regions[i], fds[i], false, why);
 
 		if (error) {
 			guest_memory_put(memory);
@@ -212,7 +230,7 @@ int guest_memory_with(const struct guest_memory *old, const struct guest_region 
 	memory = memory_copy(old, GUEST_REGIONS_MAX);
 	if (!memory)
 		return -ENOMEM;
-	error = memory_add(memory, region, fd, why);
+	error = memory_add(memory, region, fd, false, why);
 	if (error)
 		guest_memory_put(memory);
 	else
@@ -237,6 +255,86 @@ int guest_memory_without(const struct guest_memory *old, const struct guest_regi
 	return -ENOENT;
 }
 
+/* -- memory with a source ------------------------------------------------------------------------------------------ */
+
+struct guest_memory *guest_memory_from(struct guest_memory_source *source)
+{
+	struct guest_memory *memory = memory_alloc(0);
+	struct growth *growth = calloc(1, sizeof(*growth));
+
+	if (growth)
+		growth->step[0] = memory_alloc(0);
+	if (!memory || !growth || !growth->step[0]) {
+		free(growth);
+		free(memory);
+		return NULL;
+	}
+	growth->source = source;
+	growth->steps = 1;
+	pthread_mutex_init(&growth->lock, NULL);
+	atomic_init(&growth->newest, growth->step[0]);
+	memory->growth = growth;
+	return memory;
+}
+
+/* The step after @known, which has the region of an address; NULL: there is none. */
+static struct guest_memory *next_step(
+	struct guest_memory_source *source, const struct guest_memory *known, uint64_t guest_address)
+{
+	struct guest_memory *next;
+	struct guest_region region;
+	const char *why;
+	int fd = source->find(source, guest_address, &region);
+
+	if (fd < 0)
+		return NULL;
+	next = memory_copy(known, GUEST_REGIONS_MAX);
+	if (next && memory_add(next, &region, fd, true, &why)) {
+		guest_memory_put(next);
+		next = NULL;
+	}
+	close(fd);
+	return next;
+}
+
+/* Ask for the region of an address that @known does not have. Returns the snapshot to look in again, or NULL. */
+static const struct guest_memory *memory_grow(
+	const struct guest_memory *memory, const struct guest_memory *known, uint64_t guest_address)
+{
+	struct growth *growth = memory->growth;
+	struct guest_memory *next;
+
+	if (!growth)
+		return NULL;
+	pthread_mutex_lock(&growth->lock);
+	next = atomic_load(&growth->newest);
+	/* Another thread may have been quicker, maybe with the same question. */
+	if (next == known)
+		next = growth->steps <= GUEST_REGIONS_MAX ? next_step(growth->source, known, guest_address)
+							  : NULL;
+	if (next && next != growth->step[growth->steps - 1]) {
+		growth->step[growth->steps++] = next;
+		atomic_store(&growth->newest, next);
+	}
+	pthread_mutex_unlock(&growth->lock);
+	return next;
+}
+
+static const struct guest_memory *memory_known(const struct guest_memory *memory)
+{
+	return memory->growth ? atomic_load_explicit(&memory->growth->newest, memory_order_acquire) : memory;
+}
+
+static void growth_free(struct growth *growth)
+{
+	while (growth->steps > 0)
+		guest_memory_put(growth->step[--growth->steps]);
+	pthread_mutex_destroy(&growth->lock);
+	free(growth);
+}
+
+/* -- references and addresses ------------------------------------------------------------------------------------- */
+
 struct guest_memory *guest_memory_get(struct guest_memory *memory)
 {
 	atomic_fetch_add(&memory->refs, 1);
@@ -249,10 +347,12 @@ void guest_memory_put(struct guest_memory *memory)
 		return;
 	for (unsigned i = 0; i < memory->count; i++)
 		mapping_put(memory->regions[i].mapping);
+	if (memory->growth)
+		growth_free(memory->growth);
 	free(memory);
 }
 
-void *guest_memory_at(const struct guest_memory *memory, uint64_t guest_address, uint64_t *length)
+static void *known_at(const struct guest_memory *memory, uint64_t guest_address, uint64_t *length)
 {
 	unsigned low = 0, high = memory->count;
 
@@ -278,7 +378,28 @@ void *guest_memory_at(const struct guest_memory *memory, uint64_t guest_address,
 	return NULL;
 }
 
-void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_address, uint64_t length)
+void *guest_memory_at(const struct guest_memory *memory, uint64_t guest_address, uint64_t *length)
+{
+	const struct guest_memory *known = memory_known(memory);
+	void *at = NULL;
+
+	while (known && !(at = known_at(known, guest_address, length)))
+		known = memory_grow(memory, known, guest_address);
+	return at;
+}
+
+static bool knows_user(const struct guest_memory *memory, uint64_t user_address)
+{
+	for (unsigned i = 0; i < memory->count; i++) {
+		const struct guest_region *is = &memory->regions[i].is;
+
+		if (user_address >= is->user_address && user_address - is->user_address < is->size)
+			return true;
+	}
+	return false;
+}
+
+static void *known_at_user(const struct guest_memory *memory, uint64_t user_address, uint64_t length)
 {
 	for (unsigned i = 0; i < memory->count; i++) {
 		const struct guest_region *is = &memory->regions[i].is;
@@ -290,10 +411,21 @@ void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_addr
 	return NULL;
 }
 
+void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_address, uint64_t length)
+{
+	const struct guest_memory *known = memory_known(memory);
+
+	while (known && !knows_user(known, user_address))
+		known = memory_grow(memory, known, user_address);
+	return known ? known_at_user(known, user_address, length) : NULL;
+}
+
 bool guest_memory_address_of(const struct guest_memory *memory, const void *host, uint64_t *guest_address)
 {
-	for (unsigned i = 0; i < memory->count; i++) {
-		const struct mapped_region *region = &memory->regions[i];
+	const struct guest_memory *known = memory_known(memory);
+
+	for (unsigned i = 0; i < known->count; i++) {
+		const struct mapped_region *region = &known->regions[i];
 		uint64_t into = (uintptr_t)host - (uintptr_t)region->host;
 
 		if ((uintptr_t)host >= (uintptr_t)region->host && into < region->is.size) {
@@ -315,9 +447,10 @@ bool guest_memory_is_lost(const struct guest_memory *memory)
 
 uint64_t guest_memory_end(const struct guest_memory *memory)
 {
-	const struct mapped_region *last = &memory->regions[memory->count];
+	const struct guest_memory *known = memory_known(memory);
+	const struct mapped_region *last = &known->regions[known->count];
 
-	return memory->count ? last[-1].is.guest_address + last[-1].is.size : 0;
+	return known->count ? last[-1].is.guest_address + last[-1].is.size : 0;
 }
 
 int guest_memory_read(const struct guest_memory *memory, uint64_t guest_address, void *out, uint64_t length)

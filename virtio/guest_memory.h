@@ -7,6 +7,9 @@
  * The files have to be as long as the regions say when they are given to us. A VMM that truncates one later finds its
  * rings broken: foreign_memory.h.
  *
+ * Where nobody tells the regions beforehand, a snapshot has a source that is asked about each address that is not in a
+ * region it knows. Such a snapshot grows, but what it knows stays as it is.
+ *
  * Spec: vhost-user, "Memory access"; virtio, "Virtqueues".
  */
 #pragma once
@@ -47,6 +50,18 @@ int guest_memory_with(const struct guest_memory *old, const struct guest_region 
 int guest_memory_without(const struct guest_memory *old, const struct guest_region *region,
 	struct guest_memory **out, const char **why);
 
+/* Who knows the regions of a memory that nobody tells beforehand. Called on any thread, by one at a time. */
+struct guest_memory_source {
+	/* find() - the region with a guest address. Its user addresses are its guest addresses; that its bytes are
+	 * within its file, which may be of any kind, is taken for granted.
+	 * Returns a descriptor, the caller's, or -errno: there is none that can be read and written. */
+	int (*find)(struct guest_memory_source *source, uint64_t guest_address, struct guest_region *region);
+};
+
+/* guest_memory_from() - a snapshot that knows nothing yet. @source is borrowed until the last reference is put.
+ * Returns NULL: out of memory. */
+struct guest_memory *guest_memory_from(struct guest_memory_source *source);
+
 struct guest_memory *guest_memory_get(struct guest_memory *memory);
 void guest_memory_put(struct guest_memory *memory); /* NULL is fine */
 
@@ -66,7 +81,7 @@ bool guest_memory_address_of(const struct guest_memory *memory, const void *host
 /* Whether the VMM has cut a region's file short, and we have touched what is gone (foreign_memory.h). */
 bool guest_memory_is_lost(const struct guest_memory *memory);
 
-/* Where the last region ends, in guest addresses; 0: there is none. */
+/* Where the last region that is known ends, in guest addresses; 0: there is none. */
 uint64_t guest_memory_end(const struct guest_memory *memory);
 
 /* guest_memory_read() - copy @length bytes from a guest address, whatever regions they lie in.

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,6 +86,11 @@ void inflight_free(struct inflight *inflight)
 		return;
 	foreign_memory_unmap(inflight->mapping);
 	free(inflight);
+}
+
+void inflight_clear(struct inflight *inflight)
+{
+	memset(inflight->base, 0, inflight->area.size);
 }
 
 void *inflight_record(const struct inflight *inflight, uint64_t features, unsigned index, uint64_t *bytes)

@@ -26,6 +26,9 @@ int inflight_create(uint64_t features, struct inflight_area *area);
 int inflight_map(const struct inflight_area *area, int fd, struct inflight **out, const char **why);
 void inflight_free(struct inflight *inflight); /* NULL is fine */
 
+/* inflight_clear() - nothing is in flight any more, and no ring has begun; while no ring works with its record. */
+void inflight_clear(struct inflight *inflight);
+
 /* inflight_record() - where the record of ring @index is, where the features are these.
  * @bytes: becomes how long it is; 0: there is none for that ring, and what is returned must not be used. Not NULL. */
 void *inflight_record(const struct inflight *inflight, uint64_t features, unsigned index, uint64_t *bytes);
