@@ -1,69 +1,11 @@
 /* tests/fuzz/fuzz_vring_packed.c -- a driver's descriptors, events and headers, as it likes, before and between the turns:
  * taken, parsed, done in another order. */
-#include "tests/unit/packed_driver.h"
-#include "virtio/blk_request.h"
-#include "virtio/inflight_wire.h"
+#include "tests/fuzz/ring_input.h"
 
 /* No power of two: packed rings need not be. */
 enum { RING = 11, TABLE = 48 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct driver driver;
-static struct guest_memory *memory;
-static struct virtio_blk blk;
-static struct blk_request request;
-
-static void begin(void)
-{
-	const struct virtio_blk_config config = {
-		.facts = { .size = 1 << 20,
-			.block_size_min = 512,
-			.block_size_preferred = 4096,
-			.data_max = 5000,
-			.volatile_cache = true,
-			.can_flush = true,
-			.can_trim = true,
-			.can_zero = true },
-		.num_queues = 1,
-		.serial = "fuzz",
-	};
-
-	driver_init(&driver, RING);
-	memory = driver_memory(&driver);
-	if (virtio_blk_init(&blk, &config))
-		abort();
-	request.magic = BLK_REQUEST_MAGIC;
-}
-
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-/* Where a record may be: behind the buffers of the second region. */
-enum { AT_RECORD = DRIVER_REGION + 0x80000 };
-
-static uint32_t next(struct input *input, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	while (bytes-- > 0 && input->size > 0) {
-		value = value << 8 | *input->data++;
-		input->size--;
-	}
-	return value;
-}
-
-/* Most addresses are in memory, some at its edges, a few anywhere. */
-static uint64_t next_address(struct input *input)
-{
-	uint32_t value = next(input, 3);
-
-	if ((value & 0xf00000) == 0xf00000)
-		return (uint64_t)value << 44 | value;
-	return DRIVER_GUEST + (value & 0x1fffff);
-}
 
 /* Most are available in their first lap. */
 static void fill_descs(struct packed_desc *desc, unsigned count, struct input *input)
@@ -112,47 +54,6 @@ static void fill_record(struct inflight_packed *record, struct input *input)
 	}
 }
 
-static void touch(const struct block_req *block)
-{
-	for (unsigned i = 0; i < block->iov_count; i++) {
-		volatile uint8_t *at = block->iov[i].iov_base;
-
-		if (block->op == BLOCK_READ)
-			at[0] = at[block->iov[i].iov_len - 1] = 0;
-		else
-			(void)(at[0] + at[block->iov[i].iov_len - 1]);
-		block->iov[i].iov_len = 0;
-	}
-}
-
-static void carry_out(void)
-{
-	int error = blk_request_parse(&request, &blk, blk.features);
-
-	while (!error && blk_request_next(&request)) {
-		error = disk_check(&blk.facts, &request.block);
-		if (!error)
-			touch(&request.block);
-	}
-	blk_request_finish(&request, error);
-}
-
-/* What was taken and not yet given back. */
-struct taken {
-	uint16_t id[RING];
-	unsigned count;
-};
-
-static void give_some(struct vring *ring, struct taken *taken, uint32_t which)
-{
-	while (taken->count > (which & 3)) {
-		unsigned i = which % taken->count;
-
-		vring_give(ring, taken->id[i], which & 64);
-		taken->id[i] = taken->id[--taken->count];
-	}
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = { data, size };
@@ -163,10 +64,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t features, base;
 
 	if (!memory)
-		begin();
+		ring_begin(RING);
 	features = next(&input, 1);
 	base = features & 4 ? PACKED_START : next(&input, 4);
 	setup = driver_setup(&driver, VIRTIO_F_RING_PACKED | (uint64_t)(features & 3) << 28, base);
+	setup.features |= input.size % 2 ? VIRTIO_F_IN_ORDER : 0;
 	packed_init(&packed, &driver, base);
 	packed.mine->place = (uint16_t)next(&input, 2);
 	packed.mine->flags = (uint16_t)next(&input, 1);
@@ -181,15 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	atomic_store(&blk.writeback, features & 8);
 	if (vring_init(&ring, &setup, memory))
 		return 0;
+	if (features & 8)
+		vring_log(&ring, dirty, next_address(&input));
 	request.chain.iov = request.iov;
 	request.chain.iov_max = features & 16 ? BLK_REQUEST_IOV_MAX : 5;
 	do {
 		vring_quiet(&ring);
 		while (vring_take(&ring, &request.chain) == VRING_TAKEN) {
-			if (taken.count == RING)
-				abort(); /* P1 */
-			taken.id[taken.count++] = request.chain.id;
-			carry_out();
+			keep_taken(&taken, RING); /* P1 */
 			if (features & 32)
 				break;
 		}
