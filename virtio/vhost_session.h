@@ -19,6 +19,7 @@ struct vhost_ring {
 	uint32_t size, base; /* size 0: not told yet */
 	struct vhost_user_vring_addr addr;
 	bool has_addr, enabled, started;
+	bool has_run;	     /* it was started before, in this connection */
 	int kick, call, err; /* owned; -1: none */
 	int retired;	     /* owned: what the queue is just being told to replace; -1: none */
 	ev_io on_first_kick; /* on the main loop, until the ring is started */
