@@ -88,7 +88,7 @@ static void order_answered(struct blk_queue_order *order)
 	}
 	if (order->kind == BLK_ORDER_STOP) {
 		ring->started = false;
-		ring->base = order->base;
+		ring->base = ring->left_at = order->base;
 		close_fd(&ring->kick);
 	}
 	if (--session->orders == 0)
@@ -201,7 +201,8 @@ static void ring_watch(struct vhost_ring *ring)
 	ev_io_start(session->main->ev, &ring->on_first_kick);
 }
 
-/* But for whom to call. */
+/* But for whom to call; and for where it was: QEMU 7.2 resets a device whose guest moves away, and then asks from where it has
+ * to go on. */
 static void ring_forget(struct vhost_ring *ring)
 {
 	assert(!ring->started);
@@ -216,6 +217,7 @@ static void ring_clear(struct vhost_ring *ring)
 {
 	ring_forget(ring);
 	ring->has_run = false;
+	ring->left_at = 0;
 	close_fd(&ring->call);
 	close_fd(&ring->err);
 }
@@ -528,7 +530,7 @@ static int set_vring_base(struct vhost_session *session, struct vhost_message *m
 	*why = "a new base for a ring that is started";
 	if (ring->started)
 		return -EBUSY;
-	ring->base = state->num;
+	ring->base = ring->left_at = state->num;
 	return VHOST_DONE;
 }
 
@@ -545,7 +547,7 @@ static int get_vring_base(struct vhost_session *session, struct vhost_message *m
 	/* An old kick must not start it again. */
 	close_fd(&ring->kick);
 	ring_watch(ring);
-	message->payload.state.num = ring->base;
+	message->payload.state.num = ring->left_at;
 	message->header.size = sizeof(message->payload.state);
 	return VHOST_DONE;
 }

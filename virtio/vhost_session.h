@@ -16,7 +16,8 @@ struct vhost_ring {
 	struct blk_queue *queue;       /* owned */
 	struct blk_queue_order order;  /* to the queue; in use while it is one of session->orders */
 
-	uint32_t size, base; /* size 0: not told yet */
+	uint32_t size, base; /* size 0: not told yet; base: to start at */
+	uint32_t left_at; /* where it was stopped, or told to start at since: what GET_VRING_BASE asks for */
 	struct vhost_user_vring_addr addr;
 	bool has_addr, enabled, started;
 	bool has_run;	     /* it was started before, in this connection */

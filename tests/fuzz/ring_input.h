@@ -2,6 +2,7 @@
  * the input, and a request taken to its end. */
 #pragma once
 
+#include "tests/fuzz/input.h"
 #include "tests/unit/packed_driver.h"
 #include "virtio/blk_request.h"
 #include "virtio/inflight_wire.h"
@@ -41,26 +42,10 @@ static inline void ring_begin(unsigned size)
 	request.magic = BLK_REQUEST_MAGIC;
 }
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static inline uint32_t next(struct input *input, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	while (bytes-- > 0 && input->size > 0) {
-		value = value << 8 | *input->data++;
-		input->size--;
-	}
-	return value;
-}
-
 /* Most addresses are in memory, some at its edges, a few anywhere. */
 static inline uint64_t next_address(struct input *input)
 {
-	uint32_t value = next(input, 3);
+	uint32_t value = (uint32_t)next(input, 3);
 
 	if ((value & 0xf00000) == 0xf00000)
 		return (uint64_t)value << 44 | value;

@@ -44,6 +44,15 @@ static void send_reset(bool by_status)
 		vmm_send(&vmm, VHOST_USER_RESET_DEVICE, NULL, 0, NULL, 0);
 }
 
+static uint32_t base_of(unsigned q)
+{
+	struct vhost_user_vring_state ring = { .index = q };
+
+	vmm_send(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring), NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring)), sizeof(ring));
+	return ring.num;
+}
+
 static void a_reset_waits_for_what_is_in_flight(void **state)
 {
 	(void)state;
@@ -67,6 +76,8 @@ static void a_reset_waits_for_what_is_in_flight(void **state)
 		assert_int_equal(ack, 0);
 		for (unsigned q = 0; q < VMM_QUEUES; q++) {
 			assert_int_equal(*driver_used_idx(&vmm.driver[q]), 1);
+			/* QEMU 7.2 resets first and asks then, where a guest moves away. */
+			assert_int_equal(base_of(q), 1);
 			/* Nobody listens to it now, and a kick starts nothing that is not described. */
 			serve_one(q, 1, 1);
 			assert_int_equal(vmm_set_fd(&vmm, VHOST_USER_SET_VRING_KICK, q, vmm.kick[q]), 0);
