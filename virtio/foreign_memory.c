@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 struct slot {
-	_Atomic(uintptr_t) base; /* shared: 0: free */
+	_Atomic(char *) base; /* shared: NULL: free */
 	atomic_size_t length;
 	atomic_size_t grain;
 	atomic_bool lost;
@@ -24,15 +24,15 @@ static atomic_uint slots_used; /* shared: none from here on was ever used */
 static atomic_uint losses;     /* shared */
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
 
-static struct slot *slot_at(uintptr_t address)
+static struct slot *slot_at(const char *address)
 {
 	unsigned used = atomic_load(&slots_used);
 
 	for (unsigned i = 0; i < used; i++) {
 		struct slot *slot = &slots[i];
-		uintptr_t base = atomic_load(&slot->base);
+		const char *base = atomic_load(&slot->base);
 
-		if (base && address >= base && address - base < atomic_load(&slot->length) &&
+		if (base && address >= base && (size_t)(address - base) < atomic_load(&slot->length) &&
 			atomic_load(&slot->base) == base)
 			return slot;
 	}
@@ -40,19 +40,19 @@ static struct slot *slot_at(uintptr_t address)
 }
 
 /* Returns whether @address can be touched now. */
-static bool replace(uintptr_t address)
+static bool replace(const char *address)
 {
 	struct slot *slot = slot_at(address);
-	uintptr_t base, piece;
-	size_t grain;
+	char *base;
+	size_t at, grain;
 
 	if (!slot)
 		return false;
 	base = atomic_load(&slot->base);
 	grain = atomic_load(&slot->grain);
-	piece = base + ((address - base) & ~(uintptr_t)(grain - 1));
-	if (mmap((void *)piece, grain, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		    0) == MAP_FAILED)
+	at = (size_t)(address - base) & ~(grain - 1);
+	if (mmap(base + at, grain, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		MAP_FAILED)
 		return false;
 	atomic_store(&slot->lost, true);
 	atomic_fetch_add(&losses, 1);
@@ -65,7 +65,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 	int saved = errno;
 
 	(void)context;
-	if (info->si_code != BUS_ADRERR || !replace((uintptr_t)info->si_addr))
+	if (info->si_code != BUS_ADRERR || !replace(info->si_addr))
 		signal(number, SIG_DFL);
 	errno = saved;
 }
@@ -100,7 +100,7 @@ static void *map_into(struct slot *slot, int fd, off_t offset, size_t length, si
 	atomic_store(&slot->length, length);
 	atomic_store(&slot->grain, grain);
 	atomic_store(&slot->lost, false);
-	atomic_store(&slot->base, (uintptr_t)base);
+	atomic_store(&slot->base, base);
 	return base;
 }
 
@@ -126,9 +126,9 @@ void foreign_memory_unmap(void *base)
 	size_t length;
 
 	pthread_mutex_lock(&changing);
-	slot = slot_at((uintptr_t)base);
+	slot = slot_at(base);
 	length = atomic_load(&slot->length);
-	atomic_store(&slot->base, 0);
+	atomic_store(&slot->base, NULL);
 	pthread_mutex_unlock(&changing);
 	munmap(base, length);
 }
@@ -140,7 +140,7 @@ unsigned foreign_memory_losses(void)
 
 bool foreign_memory_is_lost(const void *address)
 {
-	const struct slot *slot = slot_at((uintptr_t)address);
+	const struct slot *slot = slot_at(address);
 
 	return slot && atomic_load(&slot->lost);
 }

@@ -147,6 +147,35 @@ static int order_if_started(struct vhost_ring *ring, enum blk_order_kind kind)
 
 /* The start of a ring */
 
+static bool is_zero(const void *bytes, size_t size)
+{
+	static const char zeroes[16];
+
+	return !bytes || memcmp(bytes, zeroes, size) == 0;
+}
+
+/* Whether nobody has worked on it yet. Places come round, so the part is looked at that is written last in a lap: of a
+ * packed ring the last descriptor, of a split one the used ring's last element. */
+static bool ring_is_new(const struct vhost_ring *ring)
+{
+	const struct vhost_session *session = ring->session;
+	const struct vhost_user_vring_addr *addr = &ring->addr;
+	uint64_t last = ring->size - 1;
+
+	if (session->features & VIRTIO_F_RING_PACKED)
+		return (ring->base & UINT16_MAX) == VRING_PACKED_START &&
+		       is_zero(guest_memory_at_user(session->memory, addr->desc + 16 * last, 16), 16);
+	return ring->base == 0 &&
+	       is_zero(guest_memory_at_user(session->memory, addr->used + 4 + 8 * last, 8), 8);
+}
+
+static void ring_start(struct vhost_ring *ring)
+{
+	virtio_blk_begin(ring->session->blk, ring->has_run || ring_is_new(ring));
+	ring->has_run = true;
+	give_order(ring, BLK_ORDER_START);
+}
+
 static void on_first_kick(struct ev_loop *ev, ev_io *watcher, int revents)
 {
 	struct vhost_ring *ring = watcher->data;
@@ -154,7 +183,7 @@ static void on_first_kick(struct ev_loop *ev, ev_io *watcher, int revents)
 	/* The kick itself stays in its descriptor: the queue will find it. */
 	(void)revents;
 	ev_io_stop(ev, watcher);
-	give_order(ring, BLK_ORDER_START);
+	ring_start(ring);
 }
 
 /* A kick starts a ring that is complete; whichever part of it came last. */
@@ -187,6 +216,7 @@ static void ring_forget(struct vhost_ring *ring)
 static void ring_clear(struct vhost_ring *ring)
 {
 	ring_forget(ring);
+	ring->has_run = false;
 	ring->left_at = 0;
 	close_fd(&ring->call);
 	close_fd(&ring->err);

@@ -144,6 +144,14 @@ void virtio_blk_reset(struct virtio_blk *blk)
 {
 	atomic_store(&blk->writeback, blk->features & VIRTIO_BLK_F_FLUSH);
 	atomic_store(&blk->writeback_told, false);
+	blk->at_work = false;
+}
+
+void virtio_blk_begin(struct virtio_blk *blk, bool here)
+{
+	blk->at_work = true;
+	if (!here)
+		atomic_store(&blk->writeback_told, false);
 }
 
 static const uint32_t writeback_at = offsetof(struct virtio_blk_space, writeback);
@@ -159,7 +167,8 @@ void virtio_blk_read_space(struct virtio_blk *blk, uint32_t offset, void *out, s
 	size_t have = 0;
 
 	space.writeback = atomic_load(&blk->writeback);
-	if (covers_writeback(offset, size))
+	/* Later, the VMM may read it for reasons of its own. */
+	if (covers_writeback(offset, size) && !blk->at_work)
 		atomic_store(&blk->writeback_told, true);
 	if (offset < sizeof(space)) {
 		have = sizeof(space) - offset < size ? sizeof(space) - offset : size;

@@ -52,7 +52,8 @@ struct virtio_blk {
 		space; /* the transport's thread's; but for writeback and capacity, constant */
 	/* shared: the transport's thread writes, queue threads read */
 	atomic_bool writeback;
-	atomic_bool writeback_told; /* the VMM has read or written it since it connected */
+	atomic_bool writeback_told; /* the driver knows our value of it */
+	bool at_work;		    /* the transport's thread's: a ring was started since the VMM connected */
 };
 
 /* virtio_blk_init() - Returns 0, or -EINVAL with a line in the log: no queue or too many, a serial that is too long, a
@@ -67,9 +68,14 @@ bool virtio_blk_resize(struct virtio_blk *blk, uint64_t bytes);
 /* virtio_blk_reset() - a new VMM: writeback is on wherever a flush reaches the disk.
  *
  * A VMM that connects again, to a back-end that was restarted below a running guest, may remember that its guest has
- * turned writeback off, and tell neither it nor us. So a driver that could have turned it off gets stable writes until
- * its VMM has read or written the field. */
+ * turned writeback off, and tell neither it nor us; one that takes a guest over from another VMM may not even know. So a
+ * driver that could have turned it off gets stable writes, unless it began here, after its VMM had read the field, or the
+ * VMM writes it. */
 void virtio_blk_reset(struct virtio_blk *blk);
+
+/* virtio_blk_begin() - a driver's ring is about to start; on the transport's thread.
+ * @here: the driver has begun with this VMM's connection, as far as the ring can tell. */
+void virtio_blk_begin(struct virtio_blk *blk, bool here);
 
 /* virtio_blk_read_space() - copies @size bytes from @offset of the configuration space; what is past its end reads as
  * zeroes, as the fields of features that this device does not have. */

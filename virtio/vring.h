@@ -23,6 +23,9 @@
 /* Descriptors in one chain, an indirect table's among them; a longer one is taken for a loop. */
 #define VRING_CHAIN_MAX 1024u
 
+/* Where a packed ring begins: place 0 of the lap whose wrap counter is 1. */
+#define VRING_PACKED_START 0x8000u
+
 /* Foreign numbers: as the VMM tells them. */
 struct vring_setup {
 	uint64_t features; /* negotiated */

@@ -132,6 +132,14 @@ static void set_record(const uint8_t *data, size_t size)
 	send_message(VHOST_USER_SET_INFLIGHT_FD, VHOST_USER_VERSION, &record, sizeof(record), &driver.fd, 1);
 }
 
+/* As of a VMM that migrates its guest: the log is in the guest's memory, where the next input may change it. */
+static void set_log(void)
+{
+	const struct vhost_user_log log = { .size = 128, .mmap_offset = DRIVER_REGION + 0x90000 };
+
+	send_message(VHOST_USER_SET_LOG_BASE, VHOST_USER_VERSION, &log, sizeof(log), &driver.fd, 1);
+}
+
 /* As a VMM does it that wants to work. */
 static void boot(uint64_t features)
 {
@@ -150,7 +158,9 @@ static void boot(uint64_t features)
 		struct vhost_user_vring_addr addr = { .index = q,
 			.desc = DRIVER_USER + AT_DESC,
 			.used = DRIVER_USER + AT_USED,
-			.avail = DRIVER_USER + AT_AVAIL };
+			.avail = DRIVER_USER + AT_AVAIL,
+			.flags = features & VHOST_F_LOG_ALL ? VHOST_USER_VRING_F_LOG : 0,
+			.log = DRIVER_GUEST + AT_USED };
 
 		set_u64(VHOST_USER_SET_VRING_NUM, (uint64_t)RING << 32 | q, -1);
 		send_message(VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION, &addr, sizeof(addr), NULL, 0);
@@ -235,7 +245,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[0] & 1)
 		boot((data[0] & 16 ? VIRTIO_F_RING_PACKED : 0) |
 			(data[0] & 2 ? VHOST_USER_F_PROTOCOL_FEATURES : 0) |
-			(data[0] & 4 ? VIRTIO_F_RING_EVENT_IDX : 0) | VIRTIO_F_VERSION_1);
+			(data[0] & 4 ? VIRTIO_F_RING_EVENT_IDX : 0) | (data[0] & 32 ? VHOST_F_LOG_ALL : 0) |
+			(data[0] & 64 ? VIRTIO_F_IN_ORDER : 0) | VIRTIO_F_VERSION_1);
+	if (data[0] & 32)
+		set_log();
 	while (at < size)
 		at += act(data + at, size - at);
 	close(sock);

@@ -1,9 +1,6 @@
 /* tests/fuzz/fuzz_vring_packed.c -- a driver's descriptors, events and headers, as it likes, before and between the turns:
  * taken, parsed, done in another order. */
-#include "tests/unit/packed_driver.h"
-
 #include "tests/fuzz/ring_input.h"
-#include "virtio/inflight_wire.h"
 
 /* No power of two: packed rings need not be. */
 enum { RING = 11, TABLE = 48 };
@@ -57,34 +54,6 @@ static void fill_record(struct inflight_packed *record, struct input *input)
 	}
 }
 
-static void carry_out(void)
-{
-	int error = blk_request_parse(&request, &blk, blk.features);
-
-	while (!error && blk_request_next(&request)) {
-		error = disk_check(&blk.facts, &request.block);
-		if (!error)
-			touch(&request.block);
-	}
-	blk_request_finish(&request, error);
-}
-
-/* What was taken and not yet given back. */
-struct taken {
-	uint16_t id[RING];
-	unsigned count;
-};
-
-static void give_some(struct vring *ring, struct taken *taken, uint32_t which)
-{
-	while (taken->count > (which & 3)) {
-		unsigned i = which % taken->count;
-
-		vring_give(ring, taken->id[i], which & 64);
-		taken->id[i] = taken->id[--taken->count];
-	}
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = { data, size };
@@ -99,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	features = next(&input, 1);
 	base = features & 4 ? PACKED_START : next(&input, 4);
 	setup = driver_setup(&driver, VIRTIO_F_RING_PACKED | (uint64_t)(features & 3) << 28, base);
+	setup.features |= input.size % 2 ? VIRTIO_F_IN_ORDER : 0;
 	packed_init(&packed, &driver, base);
 	packed.mine->place = (uint16_t)next(&input, 2);
 	packed.mine->flags = (uint16_t)next(&input, 1);
@@ -113,15 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	atomic_store(&blk.writeback, features & 8);
 	if (vring_init(&ring, &setup, memory))
 		return 0;
+	if (features & 8)
+		vring_log(&ring, dirty, next_address(&input));
 	request.chain.iov = request.iov;
 	request.chain.iov_max = features & 16 ? BLK_REQUEST_IOV_MAX : 5;
 	do {
 		vring_quiet(&ring);
 		while (vring_take(&ring, &request.chain) == VRING_TAKEN) {
-			if (taken.count == RING)
-				abort(); /* P1 */
-			taken.id[taken.count++] = request.chain.id;
-			carry_out();
+			keep_taken(&taken, RING); /* P1 */
 			if (features & 32)
 				break;
 		}

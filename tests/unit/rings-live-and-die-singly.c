@@ -1,0 +1,178 @@
+/* Rings of every size start, stop and go on one by one, as often as their VMM likes: by GET_VRING_BASE, by ENABLE, by a
+ * driver that resets one of them.  If this fails, a guest that changes its number of queues, or resets one, hangs or loses
+ * requests of the others. */
+#include "packed_driver.h"
+#include "vmm.h"
+
+static struct vmm vmm;
+
+static void describe(unsigned q, uint32_t size, uint32_t base)
+{
+	struct vhost_user_vring_addr addr = {
+		.index = q,
+		.desc = DRIVER_USER + q * (1ull << 30) + AT_DESC,
+		.used = DRIVER_USER + q * (1ull << 30) + AT_USED,
+		.avail = DRIVER_USER + q * (1ull << 30) + AT_AVAIL,
+	};
+
+	vmm.driver[q].size = (uint16_t)size;
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_NUM, q, size), 0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_BASE, q, base), 0);
+	assert_int_equal(vmm_set(&vmm, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), 0);
+	assert_int_equal(vmm_set_fd(&vmm, VHOST_USER_SET_VRING_KICK, q, vmm.kick[q]), 0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, q, 1), 0);
+}
+
+static uint32_t stop(unsigned q)
+{
+	struct vhost_user_vring_state ring = { q, 0 };
+
+	vmm_send(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring), NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring)), sizeof(ring));
+	assert_int_equal(ring.index, q);
+	return ring.num;
+}
+
+static void begin(uint64_t features)
+{
+	vmm_begin(&vmm);
+	vmm_connect(&vmm);
+	vmm_negotiate(&vmm, VMM_FEATURES | features);
+	assert_int_equal(vmm_set_memory(&vmm), 0);
+}
+
+/* Offers a request of the driver's and lets it be served. */
+static void serve(unsigned q)
+{
+	uint16_t used = *driver_used_idx(&vmm.driver[q]);
+
+	guest_ask(&vmm, q, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, q);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[q]), (uint16_t)(used + 1));
+	assert_int_equal(*guest_status(&vmm, q, 0), VIRTIO_BLK_S_OK);
+}
+
+/* The smallest ring for a chain of three descriptors has four. */
+static void split_rings_have_any_power_of_two(void **state)
+{
+	(void)state;
+	begin(0);
+	for (uint32_t size = 4; size <= VRING_SIZE_MAX; size *= 2) {
+		vmm.driver[0].avail[1] = *driver_used_idx(&vmm.driver[0]) = 0;
+		describe(0, size, 0);
+		for (uint32_t i = 0; i < size + 2; i++)
+			serve(0);
+		assert_int_equal(stop(0), size + 2);
+	}
+	vmm_end(&vmm);
+}
+
+static void serve_packed(struct packed_driver *packed, uint16_t id)
+{
+	struct virtio_blk_header header = { VIRTIO_BLK_T_IN, 0, 0 };
+	const struct packed_desc *used;
+	uint16_t first;
+
+	memcpy(vmm.driver[0].bytes + AT_DATA, &header, sizeof(header));
+	first = packed_describe(packed, AT_DATA, 16, DESC_NEXT, id);
+	packed_describe(packed, AT_DATA + 64, 512, DESC_NEXT | DESC_WRITE, id);
+	packed_describe(packed, AT_DATA + 32, 1, DESC_WRITE, id);
+	packed_offer(packed, first);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	used = packed_used(packed, 3);
+	assert_non_null(used);
+	assert_int_equal(used->id, id);
+	assert_int_equal(used->len, 513);
+}
+
+static void packed_rings_have_any_size(void **state)
+{
+	static const uint32_t sizes[] = { 3, 4, 5, 7, 100, 255, 256, 1000, 1023, 1024 };
+
+	(void)state;
+	begin(VIRTIO_F_RING_PACKED);
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct packed_driver packed;
+
+		memset(vmm.driver[0].bytes + AT_DESC, 0, AT_DATA - AT_DESC);
+		describe(0, sizes[i], PACKED_START);
+		packed_init(&packed, &vmm.driver[0], PACKED_START);
+		for (uint32_t k = 0; k < sizes[i] + 2; k++)
+			serve_packed(&packed, (uint16_t)(k % sizes[i]));
+		assert_int_equal(stop(0) & 0xffff, packed.next_avail | (packed.avail_wrap ? 0x8000 : 0));
+	}
+	vmm_end(&vmm);
+}
+
+/* VIRTIO_F_RING_RESET: stopped, then anew from nothing, of another size, while the other one is at work. */
+static void one_ring_is_reset_below_the_other(void **state)
+{
+	(void)state;
+	begin(VIRTIO_F_RING_RESET);
+	describe(0, 64, 0);
+	describe(1, 64, 0);
+	vmm.disk.hold = true;
+	guest_ask(&vmm, 1, 0, VIRTIO_BLK_T_OUT, 0);
+	guest_kick(&vmm, 1);
+	pump(&vmm);
+	assert_int_equal(vmm.disk.held_count, 1);
+	vmm.disk.hold = false;
+	for (uint32_t size = 32; size <= 256; size *= 2) {
+		serve(0);
+		stop(0);
+		memset(vmm.driver[0].bytes, 0, AT_DATA);
+		describe(0, size, 0);
+	}
+	serve(0);
+	assert_int_equal(*driver_used_idx(&vmm.driver[1]), 0);
+	disk_release(&vmm.disk);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[1]), 1);
+	serve(1);
+	vmm_end(&vmm);
+}
+
+/* What comes while a ring is disabled is served when it is enabled again, without a kick. */
+static void a_disabled_ring_keeps_its_requests(void **state)
+{
+	(void)state;
+	begin(0);
+	describe(0, 64, 0);
+	describe(1, 64, 0);
+	serve(0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+		guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+		guest_kick(&vmm, 0);
+		pump(&vmm);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), i + 1);
+		serve(1);
+		assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+		pump(&vmm);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), i + 2);
+	}
+	/* Stopped while disabled: where it is. */
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+	guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 0);
+	assert_int_equal(stop(0), 4);
+	describe(0, 64, 4);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 5);
+	vmm_end(&vmm);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(split_rings_have_any_power_of_two),
+		cmocka_unit_test(packed_rings_have_any_size),
+		cmocka_unit_test(one_ring_is_reset_below_the_other),
+		cmocka_unit_test(a_disabled_ring_keeps_its_requests),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
