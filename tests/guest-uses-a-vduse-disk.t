@@ -33,9 +33,9 @@ plan 7
 fallocate -l 32M "$tmp/disk"
 start_server --listen 127.0.0.1:0 --export "vm=$tmp/disk"
 start_nbdkit memory 1M logfile="$tmp/asked"
-guest_start vduse --timeout 150 --net --program "$build/vnbd-client" --env "URI=nbd://10.0.2.2:$(server_port)/vm" \
+guest_start vduse --timeout 240 --net --program "$build/vnbd-client" --env "URI=nbd://10.0.2.2:$(server_port)/vm" \
 	--env "LOGGED_URI=nbd://10.0.2.2:$(nbdkit_port)/" --env GROWN_SECTORS=$((40 * 2048)) -- -cpu "$cpu"
-ok "a host attaches, writes, survives two restarts of the client, verifies, detaches" guest_says grow 120
+ok "a host attaches, writes, survives two restarts of the client, verifies, detaches" guest_says grow 230
 same "every byte is what the host read" "$(guest_result disk-sha512)" "$(sha512_of "$tmp/disk")"
 ok "ext4 is clean" e2fsck -fn "$tmp/disk"
 same "ext4's file has the content" "$(content_sha512)" "$(ext4_content_sha512 "$tmp/disk")"
