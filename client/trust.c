@@ -53,7 +53,7 @@ static bool find_parameter(const char *uri, const char *name, char *out, size_t 
 
 static bool has_authority(const char *folder, const char *below)
 {
-	char path[2 * PATH_MAX];
+	char path[PATH_MAX];
 	int length = snprintf(path, sizeof(path), "%s%s/ca-cert.pem", folder, below);
 
 	return length < (int)sizeof(path) && access(path, R_OK) == 0;
