@@ -52,9 +52,8 @@ struct session {
 	struct uring_task turn;
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
-	bool cancelling;
-	struct uring_op pause; /* between two turns */
-	bool pausing;
+	struct uring_op pause;	/* between two turns */
+	bool cancelling, pausing;
 
 	unsigned requests, on_disk;
 	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
