@@ -8,6 +8,7 @@
 
 #include "cache/align.h"
 #include "cache/disk_file.h"
+#include "cache/disk_overlay.h"
 #include "conf/container.h"
 #include "conf/log.h"
 
@@ -109,27 +110,40 @@ static int open_below(
 	return error;
 }
 
+/* @below becomes the new disk's, or is freed. @path: for @why. */
+static int apply_mode(const char *path, enum cache_mode mode, struct disk *below, struct disk **out,
+	char *why, size_t why_size)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache) {
+		disk_free(below);
+		snprintf(why, why_size, "%s: %s", path, strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	cache->below = below;
+	take_mode(cache, &modes[mode]);
+	*out = &cache->disk;
+	return 0;
+}
+
 /* @manner: direct and share_fua are the mode's. */
 static int open_as(const char *path, enum cache_mode mode, struct file_manner manner, struct disk **out,
 	char *why, size_t why_size)
 {
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct disk *below;
 	int error;
 
-	if (!cache) {
-		snprintf(why, why_size, "%s: %s", path, strerror(ENOMEM));
-		return -ENOMEM;
-	}
 	manner.direct = modes[mode].bypass_page_cache;
 	manner.share_fua = modes[mode].every_write_stable;
-	error = open_below(path, &manner, &cache->below, why, why_size);
-	if (error) {
-		free(cache);
-		return error;
-	}
-	take_mode(cache, &modes[mode]);
-	*out = &cache->disk;
-	return 0;
+	error = open_below(path, &manner, &below, why, why_size);
+	return error ? error : apply_mode(path, mode, below, out, why, why_size);
+}
+
+static void warn_of_unsafe(const char *path, enum cache_mode mode)
+{
+	if (!modes[mode].obey_flush)
+		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, path);
 }
 
 int cache_open(
@@ -138,8 +152,27 @@ int cache_open(
 	const struct file_manner manner = { .readonly = readonly };
 	int error = open_as(path, mode, manner, out, why, why_size);
 
-	if (!error && !modes[mode].obey_flush && !readonly)
-		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, path);
+	if (!error && !readonly)
+		warn_of_unsafe(path, mode);
+	return error;
+}
+
+int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mode, struct disk **out,
+	char *why, size_t why_size)
+{
+	struct disk *below;
+	int error;
+
+	if (modes[mode].bypass_page_cache) {
+		snprintf(why, why_size, "cache=%s bypasses the page cache, which an overlay needs",
+			modes[mode].name);
+		return -EINVAL;
+	}
+	error = overlay_open(path, overlay, modes[mode].every_write_stable, &below, why, why_size);
+	if (!error)
+		error = apply_mode(path, mode, below, out, why, why_size);
+	if (!error && overlay)
+		warn_of_unsafe(overlay, mode);
 	return error;
 }
 

@@ -39,3 +39,9 @@ int cache_open(
  * @looks: for the facts alone: opened for reading, without locks, and given no requests. */
 int cache_open_in(const struct folder *folder, const char *path, enum cache_mode mode, bool readonly,
 	bool looks, struct disk **out, char *why, size_t why_size);
+
+/* cache_open_overlay() - as cache_open(), of @path under an overlay, as overlay_open() has it (cache/disk_overlay.h): the
+ * mode is the overlay's. -EINVAL also where it bypasses the page cache, in which the overlay's map outlives a killed
+ * server. */
+int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mode, struct disk **out,
+	char *why, size_t why_size);

@@ -61,3 +61,17 @@ int disk_status(struct disk *disk, struct block_req *req)
 	req->extents.count = 1;
 	return 0;
 }
+
+bool disk_extent_add(struct block_req *req, uint64_t length, uint64_t flags)
+{
+	unsigned count = req->extents.count;
+
+	if (count > 0 && req->extents.list[count - 1].flags == flags) {
+		req->extents.list[count - 1].length += length;
+		return true;
+	}
+	if (count == req->extents.max)
+		return false;
+	req->extents.list[req->extents.count++] = (struct block_extent){ .length = length, .flags = flags };
+	return true;
+}

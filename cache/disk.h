@@ -66,6 +66,10 @@ static inline int disk_submit(struct disk *disk, struct block_req *req)
 /* disk_status() - carry out a BLOCK_STATUS on any disk, as disk_submit(): a disk that cannot tell is data everywhere. */
 int disk_status(struct disk *disk, struct block_req *req);
 
+/* disk_extent_add() - put @length bytes (> 0) of @flags behind the extents that @req has; alike to the last, they become
+ * part of it. Returns whether there was room. */
+bool disk_extent_add(struct block_req *req, uint64_t length, uint64_t flags);
+
 /* disk_finish() - what a submitter does with a submit that may have ended at once: brings both ways to done().
  * Only for callers for whom done() inside their own call is harmless. */
 static inline void disk_finish(struct block_req *req, int status)

@@ -133,20 +133,24 @@ static void on_moved_shared(struct uring_op *op, int result, unsigned flags)
 	disk_finish(req, status);
 }
 
+/* The first @bytes of @req are moved. Returns 0: that was all; or DISK_PENDING: the rest has to go through the ring. */
+static int begun(struct block_req *req, size_t bytes)
+{
+	if (bytes == req->length)
+		return 0;
+	iov_skip(req, bytes);
+	req->offset += bytes;
+	req->length -= bytes;
+	return DISK_PENDING;
+}
+
 /* Writes @req now if that is the cheaper way. Returns DISK_PENDING: (the rest of) it still has to go through the ring;
  * else as disk_submit(). */
 static int write_now(struct file *file, struct block_req *req)
 {
 	int wrote = inline_write(&file->gate, file->fd, req);
 
-	if (wrote < 0)
-		return wrote;
-	if ((uint64_t)wrote == req->length)
-		return 0;
-	iov_skip(req, (size_t)wrote);
-	req->offset += (uint64_t)wrote;
-	req->length -= (uint64_t)wrote;
-	return DISK_PENDING;
+	return wrote < 0 ? wrote : begun(req, (size_t)wrote);
 }
 
 static int file_write_shared(struct file *file, struct block_req *req)
@@ -181,7 +185,10 @@ static int file_write(struct file *file, struct block_req *req)
 
 static int file_read(struct file *file, struct block_req *req)
 {
-	return start_move(file, req, on_moved);
+	size_t got = file->direct ? 0 : inline_read(&file->reads, file->fd, req);
+	int status = begun(req, got);
+
+	return status == DISK_PENDING ? start_move(file, req, on_moved) : status;
 }
 
 static int file_flush(struct file *file, struct block_req *req)
@@ -370,9 +377,11 @@ static int lock_file(struct file *file, const struct file_manner *manner, const 
 	const struct complaint *complaint)
 {
 	const int fds[2] = { file->fd, file->sync_fd };
+	unsigned flags =
+		(manner->readonly ? 0u : FILE_LOCK_WRITES) | (manner->alone ? (unsigned)FILE_LOCK_ALONE : 0u);
 	char who[256] = "";
-	int error = file_lock_take(&file->lock, fds, found, !manner->readonly, !manner->folder, file->path,
-		who, complaint->size > 0 ? sizeof(who) : 0);
+	int error = file_lock_take(&file->lock, fds, found, flags, !manner->folder, file->path, who,
+		complaint->size > 0 ? sizeof(who) : 0);
 
 	return error ? complain(complaint, error, "%s: %s", file->path, who) : 0;
 }
@@ -451,4 +460,14 @@ struct file_grids disk_file_grids(const struct disk *disk)
 	const struct file *file = container_of(disk, const struct file, disk);
 
 	return (struct file_grids){ .memory = file->memory_grid, .space = file->space_grid };
+}
+
+int disk_file_fd(const struct disk *disk)
+{
+	return container_of(disk, const struct file, disk)->fd;
+}
+
+int disk_file_sync(struct disk *disk)
+{
+	return flush_now(&file_of(disk)->flush);
 }

@@ -31,6 +31,7 @@ struct file_manner {
 	const struct folder *
 		folder; /* borrowed while the file is opened: where its path's last name must be; NULL: anywhere */
 	bool looks; /* for its facts alone: opened for reading, and without locks; readonly is what it would be */
+	bool alone;    /* nobody else may write it, not through another disk of this process either */
 	bool direct;   /* O_DIRECT */
 	bool readonly; /* opened so; a flush has nothing to do */
 	bool share_fua; /* FUA writes that are in flight together end in one fdatasync: right where there are few other
@@ -47,3 +48,9 @@ struct file_grids {
 };
 
 struct file_grids disk_file_grids(const struct disk *disk);
+
+/* The description that data goes through, which is the disk's. */
+int disk_file_fd(const struct disk *disk);
+
+/* disk_file_sync() - as a flush, without a ring, for a moment at which no request is in flight. Returns 0 or -EIO. */
+int disk_file_sync(struct disk *disk);

@@ -5,21 +5,29 @@
  */
 #include "cache/disk_memory.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cache/bitmap.h"
 #include "cache/iov.h"
 #include "conf/container.h"
 
 /* Zeroed in one turn: some milliseconds, where every page has to be given back or filled. */
 #define ZERO_STEP (32u << 20)
 
+/* Looked at for one status, bytes: 4 MiB of bits, a millisecond. Who asks about more asks again. */
+#define STATUS_STEP (128ull << 30)
+
 struct memory {
 	struct disk disk;
 	char *bytes; /* owned: facts.size, rounded up to a page */
 	size_t mapped, page;
+	/* Owned: a bit a page. shared: set behind a write, cleared before memory is given back, so whoever meets whom, a
+	 * page without its bit holds zeroes. */
+	_Atomic uint64_t *held;
 };
 
 static struct memory *memory_of(struct disk *disk)
@@ -33,9 +41,38 @@ static int memory_read(struct memory *memory, struct block_req *req)
 	return 0;
 }
 
+static uint64_t pages_end(const struct memory *memory, uint64_t end)
+{
+	return (end + memory->page - 1) / memory->page;
+}
+
+static void hold(const struct memory *memory, uint64_t start, uint64_t end)
+{
+	uint64_t last = pages_end(memory, end);
+
+	atomic_thread_fence(memory_order_seq_cst); /* a bit that is found set was set behind our bytes */
+	for (uint64_t at = start / memory->page; at < last; at = (at / 64 + 1) * 64) {
+		uint64_t bits = bitmap_bits(at, last);
+
+		if (bits & ~atomic_load_explicit(&memory->held[at / 64], memory_order_relaxed))
+			atomic_fetch_or_explicit(&memory->held[at / 64], bits, memory_order_release);
+	}
+}
+
+static void let_go(const struct memory *memory, uint64_t first_page, uint64_t last)
+{
+	for (uint64_t at = first_page; at < last; at = (at / 64 + 1) * 64)
+		if (atomic_load_explicit(&memory->held[at / 64], memory_order_relaxed))
+			atomic_fetch_and_explicit(
+				&memory->held[at / 64], ~bitmap_bits(at, last), memory_order_acq_rel);
+}
+
 static int memory_write(struct memory *memory, struct block_req *req)
 {
-	iov_copy_out(req, memory->bytes + req->offset, req->length);
+	uint64_t offset = req->offset, length = req->length;
+
+	iov_copy_out(req, memory->bytes + offset, length);
+	hold(memory, offset, offset + length);
 	return 0;
 }
 
@@ -52,10 +89,13 @@ static void give_back(const struct memory *memory, uint64_t start, uint64_t end)
 	uint64_t first = (start + memory->page - 1) & ~(uint64_t)(memory->page - 1);
 	uint64_t last = end & ~(uint64_t)(memory->page - 1);
 
-	if (first >= last || madvise(memory->bytes + first, last - first, MADV_DONTNEED) < 0) {
+	if (first >= last) {
 		memset(memory->bytes + start, 0, end - start);
 		return;
 	}
+	let_go(memory, first / memory->page, last / memory->page);
+	if (madvise(memory->bytes + first, last - first, MADV_DONTNEED) < 0)
+		memset(memory->bytes + first, 0, last - first);
 	memset(memory->bytes + start, 0, first - start);
 	memset(memory->bytes + last, 0, end - last);
 }
@@ -65,10 +105,12 @@ static void zero_step(const struct memory *memory, struct block_req *req)
 {
 	uint64_t step = req->length < ZERO_STEP ? req->length : ZERO_STEP;
 
-	if (req->flags & BLOCK_NO_HOLE)
+	if (req->flags & BLOCK_NO_HOLE) {
 		memset(memory->bytes + req->offset, 0, step);
-	else
+		hold(memory, req->offset, req->offset + step);
+	} else {
 		give_back(memory, req->offset, req->offset + step);
+	}
 	req->offset += step;
 	req->length -= step;
 }
@@ -95,6 +137,30 @@ static int memory_zero(struct memory *memory, struct block_req *req)
 	return DISK_PENDING;
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Pages that nobody has written since they were given back are holes. */
+static int memory_status(struct memory *memory, struct block_req *req)
+{
+	uint64_t at = req->offset, end = req->offset + smaller(req->length, STATUS_STEP), run_end;
+	bool goes_on = true;
+
+	req->extents.count = 0;
+	if (req->flags & BLOCK_ONE_EXTENT)
+		req->extents.max = 1;
+	while (at < end && goes_on) {
+		bool held = bitmap_run(memory->held, at / memory->page, pages_end(memory, end), &run_end);
+		uint64_t next = smaller(run_end * memory->page, end);
+
+		goes_on = disk_extent_add(req, next - at, held ? 0 : BLOCK_EXTENT_HOLE | BLOCK_EXTENT_ZERO);
+		at = next;
+	}
+	return 0;
+}
+
 static int memory_submit(struct disk *disk, struct block_req *req)
 {
 	static int (*const submit[BLOCK_OPS])(struct memory * memory, struct block_req * req) = {
@@ -104,9 +170,24 @@ static int memory_submit(struct disk *disk, struct block_req *req)
 		[BLOCK_TRIM] = memory_zero,
 		[BLOCK_ZERO] = memory_zero,
 		[BLOCK_CACHE] = memory_do_nothing,
+		[BLOCK_STATUS] = memory_status,
 	};
 
 	return submit[req->op](memory_of(disk), req);
+}
+
+static size_t held_bytes(const struct memory *memory)
+{
+	return (memory->mapped / memory->page + 63) / 64 * sizeof(uint64_t);
+}
+
+/* Zeroes that take memory as they are written. Returns NULL where there is no room for them. */
+static void *reserve(size_t bytes)
+{
+	void *memory =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
 }
 
 static void memory_free(struct disk *disk)
@@ -114,6 +195,7 @@ static void memory_free(struct disk *disk)
 	struct memory *memory = memory_of(disk);
 
 	munmap(memory->bytes, memory->mapped);
+	munmap((void *)memory->held, held_bytes(memory));
 	free(memory);
 }
 
@@ -130,6 +212,7 @@ static struct disk_facts facts_of(uint64_t size)
 		.can_zero = true,
 		.can_fast_zero = true,
 		.can_cache = true,
+		.can_status = true,
 		.can_multi_conn = true,
 	};
 }
@@ -143,9 +226,11 @@ int disk_memory_open(uint64_t size, struct disk **out)
 		return -ENOMEM;
 	memory->page = (size_t)sysconf(_SC_PAGESIZE);
 	memory->mapped = (size + memory->page - 1) & ~(memory->page - 1);
-	memory->bytes = mmap(NULL, memory->mapped, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory->bytes == MAP_FAILED) {
+	memory->bytes = reserve(memory->mapped);
+	memory->held = memory->bytes ? reserve(held_bytes(memory)) : NULL;
+	if (!memory->held) {
+		if (memory->bytes)
+			munmap(memory->bytes, memory->mapped);
 		free(memory);
 		return -ENOMEM;
 	}

@@ -6,6 +6,7 @@
 #include "cache/disk.h"
 #include "cache/file_lock.h"
 #include "cache/flush.h"
+#include "cache/inline_read.h"
 #include "cache/inline_write.h"
 #include "cache/seeker.h"
 
@@ -26,6 +27,7 @@ struct file {
 	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;
+	struct inline_reads reads;
 	struct seeker seeker;
 	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */
 	atomic_bool lacks[SPACE_WAYS]; /* shared: the kernel has refused that way once */

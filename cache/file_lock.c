@@ -72,6 +72,16 @@ static bool has_own_writer(const struct file_lock *lock)
 	return false;
 }
 
+/* Whether @lock and one of our own do not bear each other. */
+static bool has_own_opponent(const struct file_lock *lock)
+{
+	for (const struct file_lock *own = registry.first; own; own = own->next)
+		if (is_of_same_file(own, lock) &&
+			((lock->alone && own->writes) || (own->alone && lock->writes)))
+			return true;
+	return false;
+}
+
 static void set_own_readers(const struct file_lock *lock, short type)
 {
 	for (const struct file_lock *own = registry.first; own; own = own->next)
@@ -122,11 +132,13 @@ static int try_take(struct file_lock *lock, int *byte)
 	if (error) {
 		unlock_bytes(lock->fds[0]);
 		unlock_bytes(lock->fds[1]);
-		return error;
 	}
-	lock->next = registry.first;
-	registry.first = lock;
-	return 0;
+	/* Where the filesystem knows no locks, our own disks know of each other nevertheless. */
+	if (error != -EBUSY) {
+		lock->next = registry.first;
+		registry.first = lock;
+	}
+	return error;
 }
 
 /* As file_lock_take(), without a wait. @dying: after -EBUSY, whether the holder is no process that can be seen.
@@ -135,12 +147,16 @@ static int take(struct file_lock *lock, const struct stat *found, char *who, siz
 	bool *is_double)
 {
 	int error, byte = 0;
+	bool is_opposed;
 
 	*dying = false;
 	pthread_mutex_lock(&registry.lock);
 	*is_double = lock->writes && has_own_writer(lock);
-	error = try_take(lock, &byte);
+	is_opposed = has_own_opponent(lock);
+	error = is_opposed ? -EBUSY : try_take(lock, &byte);
 	pthread_mutex_unlock(&registry.lock);
+	if (is_opposed)
+		snprintf(who, who_size, "in use: by another export of this server");
 	if (byte && who_size > 0)
 		explain(found, byte, who, who_size, dying);
 	return error;
@@ -166,7 +182,7 @@ static void warn_of_no_lock(const char *path, int error, bool always)
 			strerror(-error));
 }
 
-int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *found, bool writes,
+int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *found, unsigned flags,
 	bool waits, const char *path, char *who, size_t who_size)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
@@ -177,7 +193,8 @@ int file_lock_take(struct file_lock *lock, const int fds[2], const struct stat *
 		.is_device = S_ISBLK(found->st_mode),
 		.device = S_ISBLK(found->st_mode) ? found->st_rdev : found->st_dev,
 		.inode = S_ISBLK(found->st_mode) ? 0 : found->st_ino,
-		.writes = writes,
+		.writes = flags & FILE_LOCK_WRITES,
+		.alone = flags & FILE_LOCK_ALONE,
 		.fds = { fds[0], fds[1] },
 	};
 	error = take(lock, found, who, who_size, &dying, &is_double);

@@ -9,7 +9,9 @@
 #include "cache/flush.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cache/disk.h"
 #include "conf/container.h"
@@ -129,6 +131,14 @@ static void pass_turn(struct flush *flush, struct uring *to)
 		uring_post(to, &flush->invite);
 }
 
+static void tell_failure(const struct flush *flush, int error)
+{
+	log_error(
+		"%s: fdatasync: %s; acknowledged writes may be lost, every flush fails from now on until the "
+		"export is opened again",
+		flush->path, strerror(error));
+}
+
 static void on_synced(struct uring_op *op, int result, unsigned flags)
 {
 	struct flush *flush = container_of(op, struct flush, sync);
@@ -148,14 +158,21 @@ static void on_synced(struct uring_op *op, int result, unsigned flags)
 	set_busy(flush, next);
 	pthread_mutex_unlock(&flush->lock);
 	if (result < 0)
-		log_error("%s: fdatasync: %s; acknowledged writes may be lost, every flush fails from now on "
-			  "until "
-			  "the export is opened again",
-			flush->path, strerror(-result));
+		tell_failure(flush, -result);
 	if (next)
 		pass_turn(flush, next);
 	complete_all(served, here, result < 0 ? -EIO : 0);
 	complete_all(too_late, here, -EIO);
+}
+
+int flush_now(struct flush *flush)
+{
+	assert(!flush_is_busy(flush));
+	if (!flush->failed && fdatasync(flush->fd) < 0) {
+		flush->failed = true;
+		tell_failure(flush, errno);
+	}
+	return flush->failed ? -EIO : 0;
 }
 
 struct flush_counts flush_count(struct flush *flush)

@@ -49,6 +49,9 @@ void flush_fini(struct flush *flush);
  * Returns DISK_PENDING, then done() gets 0 or -EIO; or -EIO: a sync has failed before. */
 int flush_submit(struct flush *flush, struct block_req *req);
 
+/* flush_now() - the same without a ring, for a moment at which no request is in flight. Returns 0 or -EIO. */
+int flush_now(struct flush *flush);
+
 /* Whether a sync runs or waits now: a hint, old when it arrives. */
 static inline bool flush_is_busy(const struct flush *flush)
 {

@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "conf/thread.h"
 #include "virtio/vduse.h"
 #include "virtio/vhost_user.h"
 
@@ -126,7 +126,8 @@ static unsigned min(unsigned a, unsigned b)
 static unsigned choose_threads(struct bridge *bridge)
 {
 	const struct bridge_config *config = bridge->config;
-	unsigned threads = min(min(config->num_queues, cpu_count()), BRIDGE_THREADS_MAX);
+	unsigned wanted = config->threads ? config->threads : min(cpu_count(), BRIDGE_THREADS_USUAL);
+	unsigned threads = min(config->num_queues, wanted);
 
 	bridge->connections = config->connections;
 	if (bridge->facts.can_multi_conn || threads * config->connections == 1)
@@ -163,7 +164,7 @@ static int connect_others(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 		if (dial(bridge, &bridge->threads[i % threads], &bridge->facts, reason) == 0)
 			continue;
 		snprintf(why, BRIDGE_WHY_SIZE,
-			"connection %u of %u: %.300s (if the server admits fewer: --num-queues=1 "
+			"connection %u of %u: %.300s (if the server admits fewer: --threads=1 "
 			"--connections=1)",
 			i + 1, threads * bridge->connections, reason);
 		return -1;
@@ -258,28 +259,19 @@ static void stop_threads(struct bridge *bridge, unsigned count)
 		pthread_join(bridge->threads[i].id, NULL);
 }
 
-/* Signals are the main thread's. */
 static int start_threads(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 {
-	sigset_t all, before;
-	unsigned count = 0;
-	int error = 0;
+	for (unsigned i = 0; i < bridge->thread_count; i++) {
+		struct bridge_thread *thread = &bridge->threads[i];
+		int error = thread_start(&thread->id, run_thread, thread);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (count < bridge->thread_count && !error) {
-		struct bridge_thread *thread = &bridge->threads[count];
-
-		error = pthread_create(&thread->id, NULL, run_thread, thread);
 		if (!error)
-			count++;
+			continue;
+		stop_threads(bridge, i);
+		snprintf(why, BRIDGE_WHY_SIZE, "thread: %s", strerror(-error));
+		return -1;
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!error)
-		return 0;
-	stop_threads(bridge, count);
-	snprintf(why, BRIDGE_WHY_SIZE, "thread: %s", strerror(error));
-	return -1;
+	return 0;
 }
 
 /* What a device is made of; @queues: one for each thread. */

@@ -13,16 +13,21 @@
 
 #include "conf/loop.h"
 
-/* Threads, however many queues: each has a connection (and a server's memory for it), and four of them move more than
- * a usual network carries. */
-#define BRIDGE_THREADS_MAX 4u
+/* Threads, however many queues, unless told otherwise: each has a connection (and a server's memory for it), and four of
+ * them move more than a usual network carries. */
+#define BRIDGE_THREADS_USUAL 4u
+
+/* And if told: beyond, there is no host whose guests would notice. */
+#define BRIDGE_THREADS_MAX 16u
 
 /* Room for the longest reason below. */
 #define BRIDGE_WHY_SIZE 512
 
 struct bridge_config {
-	const char *uri;      /* borrowed: outlives the bridge; whatever libnbd takes */
-	unsigned num_queues;  /* 1 .. VIRTIO_BLK_QUEUES_MAX */
+	const char *uri;     /* borrowed: outlives the bridge; whatever libnbd takes */
+	unsigned num_queues; /* 1 .. VIRTIO_BLK_QUEUES_MAX */
+	unsigned
+		threads; /* 1 .. BRIDGE_THREADS_MAX, no more than there are queues; 0: see BRIDGE_THREADS_USUAL */
 	unsigned connections; /* of each thread, 1 .. STRIPE_LINKS_MAX */
 	const char *serial;   /* borrowed: outlives the bridge; NULL: none */
 	bool readonly;

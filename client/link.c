@@ -24,6 +24,7 @@
 #include "client/command_list.h"
 #include "client/link_state.h"
 #include "client/nbd_error.h"
+#include "client/trust.h"
 #include "conf/container.h"
 #include "conf/log.h"
 
@@ -426,8 +427,14 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int revents)
 
 static struct nbd_handle *new_handle(struct link *link)
 {
-	struct nbd_handle *nbd = nbd_create();
+	struct nbd_handle *nbd;
+	char why[TRUST_WHY_SIZE];
 
+	if (trust_check(link->uri, why)) {
+		doom(link, why);
+		return NULL;
+	}
+	nbd = nbd_create();
 	if (!nbd)
 		return NULL;
 	/* The operator wrote the URI: it may name files with keys. */

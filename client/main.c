@@ -1,18 +1,15 @@
-/* client/main.c -- vnbd-client: the command line, signals, and an exit status. */
-#include <sched.h>
+/* client/main.c -- vnbd-client: the command line, signals, which devices there are, and an exit status. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include "client/bridge.h"
-#include "client/socket.h"
-#include "client/stripe.h"
-#include "conf/cmdline.h"
+#include "client/device.h"
+#include "client/device_list.h"
 #include "conf/log.h"
-#include "virtio/vduse.h"
-#include "virtio/virtio_blk.h"
 
 /* What is in flight when we are told to end gets so long to come to an end; a server that is away gets no more. */
 #define STOP_S 2u
@@ -20,31 +17,27 @@
 /* As long as all that takes where the kernel has to remove a disk first, which waits for much in the kernel. */
 #define STOP_VDUSE_S 10u
 
+/* Of the file as it is, and some that are ending while others take their place. */
+#define PROGRAM_DEVICES_MAX (2 * DEVICES_MAX)
+
 struct settings {
-	struct bridge_config bridge;
-	const char *socket_path;
-	int fd; /* -1: none */
-	const char *vduse;
+	struct device_config device; /* first: device_options set it */
+	const char *file;	     /* NULL: there is one device, the one above */
 	bool verbose;
 };
 
 struct program {
 	struct loop loop;
 	ev_signal on_term, on_int, on_hangup;
-	struct socket_path socket;
-	struct bridge *bridge; /* owned while it serves */
-	unsigned stop_s;
-	bool failed;
+	const char *file;	    /* borrowed: of the command line; NULL: none */
+	struct device_list *wanted; /* owned */
+	struct device *devices[PROGRAM_DEVICES_MAX];
+	unsigned device_count;
+	bool ending;
+	int status;
 };
 
 /* -- the command line --------------------------------------------------------------------------------------------- */
-
-static int set_socket_path(void *settings, const char *value, char *why)
-{
-	(void)why;
-	((struct settings *)settings)->socket_path = value;
-	return 0;
-}
 
 static int set_fd(void *settings, const char *value, char *why)
 {
@@ -52,54 +45,14 @@ static int set_fd(void *settings, const char *value, char *why)
 
 	if (cmdline_number(value, 0, 1 << 20, &fd, why))
 		return -1;
-	((struct settings *)settings)->fd = (int)fd;
+	((struct settings *)settings)->device.fd = (int)fd;
 	return 0;
 }
 
-static int set_vduse(void *settings, const char *value, char *why)
+static int set_config(void *settings, const char *value, char *why)
 {
-	if (!vduse_name_is_valid(value)) {
-		snprintf(why, CMDLINE_WHY_SIZE,
-			"a device's name is of up to 64 letters, digits, '-', '_', '.'");
-		return -1;
-	}
-	((struct settings *)settings)->vduse = value;
-	return 0;
-}
-
-static int set_read_only(void *settings, const char *value, char *why)
-{
-	(void)value;
 	(void)why;
-	((struct settings *)settings)->bridge.readonly = true;
-	return 0;
-}
-
-static int set_num_queues(void *settings, const char *value, char *why)
-{
-	return cmdline_number(
-		value, 1, VIRTIO_BLK_QUEUES_MAX, &((struct settings *)settings)->bridge.num_queues, why);
-}
-
-static int set_connections(void *settings, const char *value, char *why)
-{
-	return cmdline_number(
-		value, 1, STRIPE_LINKS_MAX, &((struct settings *)settings)->bridge.connections, why);
-}
-
-static int set_serial(void *settings, const char *value, char *why)
-{
-	if (strlen(value) > VIRTIO_BLK_ID_SIZE) {
-		snprintf(why, CMDLINE_WHY_SIZE, "a serial has up to %u characters", VIRTIO_BLK_ID_SIZE);
-		return -1;
-	}
-	for (const char *c = value; *c; c++) {
-		if (*c < ' ' || *c > '~') {
-			snprintf(why, CMDLINE_WHY_SIZE, "a serial is of printable ASCII characters");
-			return -1;
-		}
-	}
-	((struct settings *)settings)->bridge.serial = value;
+	((struct settings *)settings)->file = value;
 	return 0;
 }
 
@@ -121,112 +74,179 @@ static int print_capabilities(void *settings, const char *value, char *why)
 	exit(fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-static int take_uri(void *settings, const char *word, char *why)
-{
-	struct settings *set = settings;
-
-	if (set->bridge.uri) {
-		snprintf(why, CMDLINE_WHY_SIZE, "there is an NBD URI already");
-		return -1;
-	}
-	set->bridge.uri = word;
-	return 0;
-}
-
-static const struct cmdline_option options[] = {
-	{ "socket-path", 's', "PATH",
-		"Make a Unix socket at PATH and serve the virtual machine monitor that connects to it,\n"
-		"one after the other. What a dead process left there is replaced. Needed, or --fd.",
-		set_socket_path, NULL },
+static const struct cmdline_option program_options[] = {
 	{ "fd", 'f', "N", "Serve at the listening Unix socket that our parent left open as descriptor N.",
 		set_fd, NULL },
-	{ "vduse", 0, "NAME",
-		"No virtual machine: attach the disk to this host's own kernel as /dev/vdX, by a VDUSE\n"
-		"device called NAME. As root; needs the kernel's modules vduse and virtio-vdpa.",
-		set_vduse, NULL },
-	{ "read-only", 'r', NULL, "Offer a read-only disk and never change the export.", set_read_only,
-		NULL },
-	{ "num-queues", 'q', "N",
-		"Virtqueues the disk may have. QEMU asks for one per virtual CPU unless told otherwise,\n"
-		"and refuses a back-end that has fewer. Default: one per CPU here, at least 4.\n"
-		"Up to 4 threads serve them.",
-		set_num_queues, NULL },
-	{ "connections", 'c', "N",
-		"NBD connections per thread. Default: 1; more help where one TCP connection cannot fill\n"
-		"the network. Only for exports that allow several connections, others get one in all.",
-		set_connections, NULL },
-	{ "serial", 'i', "TEXT", "The disk's serial number, up to 20 characters. Default: none.", set_serial,
-		NULL },
+	{ "config", 0, "FILE",
+		"Serve the devices that FILE describes, one a section. SIGHUP: read it again. Excludes\n"
+		"the options above and NBD-URI.",
+		set_config, NULL },
 	{ "print-capabilities", 0, NULL, "Tell management software what we can do, in JSON, and exit.",
 		print_capabilities, NULL },
 	{ "verbose", 'v', NULL, "Log what connections and virtual machines do, too.", set_verbose, NULL },
 	{ 0 },
 };
 
+static struct cmdline_option options[CMDLINE_OPTIONS_MAX];
+
 static const struct cmdline cmdline = {
 	.program = "vnbd-client",
 	.synopsis = "--socket-path=PATH [OPTION]... NBD-URI\n--fd=N [OPTION]... NBD-URI\n"
-		    "--vduse=NAME [OPTION]... NBD-URI",
+		    "--vduse=NAME [OPTION]... NBD-URI\n--config=FILE",
 	.purpose =
 		"Gives a virtual machine a disk that is an NBD export: a vhost-user-blk back-end. While the\n"
 		"NBD server is away the machine waits; it never sees an I/O error for that.\n"
 		"NBD-URI: nbd://HOST[:PORT]/EXPORT, nbds://... with TLS, nbd+unix:///EXPORT?socket=PATH, ...",
 	.options = options,
-	.word = take_uri,
+	.word = device_config_take_uri,
 	.epilogue = "Example: vnbd-client --socket-path=/run/vm1.sock nbd://storage1/vm1\n"
-		    "The manual, vnbd-client(8), has the options for QEMU and libvirt.",
+		    "The manual, vnbd-client(8), has the file, and the options for QEMU and libvirt.",
 };
 
-static unsigned default_queues(void)
+static void join_options(void)
 {
-	cpu_set_t cpus;
-	unsigned count = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (unsigned)CPU_COUNT(&cpus);
+	struct cmdline_option *to = options;
 
-	if (count < BRIDGE_THREADS_MAX)
-		return BRIDGE_THREADS_MAX;
-	return count < VIRTIO_BLK_QUEUES_MAX ? count : VIRTIO_BLK_QUEUES_MAX;
+	for (const struct cmdline_option *row = device_options; row->name; row++)
+		*to++ = *row;
+	for (const struct cmdline_option *row = program_options; row->name; row++)
+		*to++ = *row;
 }
 
 static void check_settings(const struct settings *settings)
 {
-	int places = !!settings->socket_path + (settings->fd >= 0) + !!settings->vduse;
+	const struct device_config *device = &settings->device;
 
-	if (places > 1)
+	if (settings->file) {
+		if (device_config_is_told(device))
+			cmdline_fail(&cmdline, "with --config, devices are described in the file alone");
+		return;
+	}
+	if (device_config_places(device) > 1)
 		cmdline_fail(&cmdline, "--socket-path, --fd and --vduse exclude each other");
-	if (places == 0)
+	if (device_config_places(device) == 0)
 		cmdline_fail(&cmdline, "where to serve? --socket-path, --fd or --vduse is missing");
-	if (!settings->bridge.uri)
+	if (!device->uri)
 		cmdline_fail(&cmdline, "the NBD URI is missing");
 }
 
-/* -- running ------------------------------------------------------------------------------------------------------ */
+/* -- devices ------------------------------------------------------------------------------------------------------ */
 
-/* Returns the descriptor, or -1 after telling why. */
-static int open_socket(struct program *program, const struct settings *settings)
+static const char *name_of(const struct device *device)
 {
-	char why[BRIDGE_WHY_SIZE];
-	int fd = settings->fd;
+	const char *name = device_config_of(device)->name;
 
-	if (settings->socket_path) {
-		fd = socket_listen(settings->socket_path, &program->socket, why, sizeof(why));
-		if (fd < 0)
-			log_error("%s: %s", settings->socket_path, why);
-		return fd;
-	}
-	if (socket_adopt(fd, why, sizeof(why))) {
-		log_error("descriptor %d: %s", fd, why);
-		return -1;
-	}
-	return fd;
+	return name ? name : "the device";
 }
 
-static void on_stopped(void *arg)
+static void end_if_done(struct program *program)
+{
+	bool busy = false;
+
+	for (unsigned i = 0; i < program->device_count; i++)
+		busy |= device_is_serving(program->devices[i]);
+	/* One that does not serve yet has nothing that would have to be put in order. */
+	if (program->ending && !busy)
+		loop_stop(&program->loop);
+}
+
+static void apply(struct program *program);
+
+static void on_ended(struct device *device, void *arg)
 {
 	struct program *program = arg;
+	unsigned i = 0;
 
-	program->bridge = NULL;
-	loop_stop(&program->loop);
+	while (program->devices[i] != device)
+		i++;
+	program->devices[i] = program->devices[--program->device_count];
+	if (device_has_failed(device)) {
+		program->status = EXIT_FAILURE;
+		program->ending = true;
+	}
+	if (program->file && !program->ending)
+		log_info("%s: ended", name_of(device));
+	device_free(device);
+	if (program->ending)
+		end_if_done(program);
+	else
+		apply(program);
 }
+
+/* NULL: there is none of that name. */
+static struct device *find_device(const struct program *program, const struct device_config *config)
+{
+	for (unsigned i = 0; i < program->device_count; i++) {
+		const char *name = device_config_of(program->devices[i])->name;
+
+		if (!config->name || strcmp(config->name, name) == 0)
+			return program->devices[i];
+	}
+	return NULL;
+}
+
+static void add_device(struct program *program, const struct device_config *config)
+{
+	const struct device_owner owner = { &program->loop, on_ended, program };
+	int error = -ENOSPC;
+
+	if (program->device_count < PROGRAM_DEVICES_MAX)
+		error = device_new(config, program->file, &owner, &program->devices[program->device_count]);
+	if (!error) {
+		program->device_count++;
+		return;
+	}
+	log_error("%s%scannot begin: %s", config->name ? config->name : "", config->name ? ": " : "",
+		strerror(-error));
+	if (!program->file)
+		program->status = EXIT_FAILURE;
+}
+
+/* Whatever is wanted and is not there begins; one of a name that is ending still, when it has ended. */
+static void apply(struct program *program)
+{
+	for (unsigned i = 0; i < program->wanted->count; i++)
+		if (!find_device(program, &program->wanted->devices[i]))
+			add_device(program, &program->wanted->devices[i]);
+}
+
+/* -- reading the file again --------------------------------------------------------------------------------------- */
+
+static void review(struct device *device, const struct device_list *list)
+{
+	const struct device_config *config = device_list_find(list, device_config_of(device)->name);
+
+	if (device_is_stopping(device))
+		return;
+	if (!config) {
+		log_info("%s: no longer in the file: ending", name_of(device));
+		device_stop(device);
+	} else if (!device_config_same(config, device_config_of(device))) {
+		log_warning("%s: changed in the file; it stays as it was, for its virtual machine's sake, "
+			    "until it is taken out of the file and put in again",
+			name_of(device));
+	}
+}
+
+static void read_again(struct program *program)
+{
+	char why[INI_WHY_SIZE];
+	struct device_list *list = device_list_read(program->file, why);
+
+	if (!list) {
+		log_error("%s", why);
+		log_error("nothing is changed");
+		return;
+	}
+	for (unsigned i = 0; i < program->device_count; i++)
+		review(program->devices[i], list);
+	device_list_free(program->wanted);
+	program->wanted = list;
+	apply(program);
+	log_info("%s: read again, %u devices", program->file, list->count);
+}
+
+/* -- signals ------------------------------------------------------------------------------------------------------ */
 
 /* Requests wait for a server that is away: the guest's VMM, or this host's kernel, keeps them, we need not. A signal, not
  * a timer of the loop: the loop may be waiting for a thread that waits for name service. */
@@ -239,32 +259,28 @@ static void on_deadline(int number)
 	_exit(write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-static void end(struct program *program)
+static unsigned stop_s(const struct program *program)
 {
-	ev_signal_stop(program->loop.ev, &program->on_term);
-	ev_signal_stop(program->loop.ev, &program->on_int);
-	ev_signal_stop(program->loop.ev, &program->on_hangup);
-	socket_remove(&program->socket);
-	signal(SIGALRM, on_deadline);
-	alarm(program->stop_s);
-	bridge_stop(program->bridge, on_stopped, program);
+	for (unsigned i = 0; i < program->device_count; i++)
+		if (device_config_of(program->devices[i])->vduse)
+			return STOP_VDUSE_S;
+	return STOP_S;
 }
 
 static void on_end_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
 {
-	(void)ev;
+	struct program *program = watcher->data;
+
 	(void)revents;
 	log_info("ending: %s", strsignal(watcher->signum));
-	end(watcher->data);
-}
-
-/* The log says why. */
-static void on_failed(void *arg)
-{
-	struct program *program = arg;
-
-	program->failed = true;
-	end(program);
+	ev_signal_stop(ev, &program->on_term);
+	ev_signal_stop(ev, &program->on_int);
+	program->ending = true;
+	signal(SIGALRM, on_deadline);
+	alarm(stop_s(program));
+	for (unsigned i = 0; i < program->device_count; i++)
+		device_stop(program->devices[i]);
+	end_if_done(program);
 }
 
 static void on_hangup_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
@@ -273,7 +289,18 @@ static void on_hangup_signal(struct ev_loop *ev, ev_signal *watcher, int revents
 
 	(void)ev;
 	(void)revents;
-	bridge_look(program->bridge);
+	if (program->ending)
+		return;
+	if (program->file)
+		read_again(program);
+	for (unsigned i = 0; i < program->device_count; i++)
+		device_look(program->devices[i]);
+}
+
+static void watch_signal(struct program *program, ev_signal *watcher)
+{
+	watcher->data = program;
+	ev_signal_start(program->loop.ev, watcher);
 }
 
 static void watch_signals(struct program *program)
@@ -281,93 +308,85 @@ static void watch_signals(struct program *program)
 	ev_signal_init(&program->on_term, on_end_signal, SIGTERM);
 	ev_signal_init(&program->on_int, on_end_signal, SIGINT);
 	ev_signal_init(&program->on_hangup, on_hangup_signal, SIGHUP);
-	program->on_term.data = program->on_int.data = program->on_hangup.data = program;
-	ev_signal_start(program->loop.ev, &program->on_term);
-	ev_signal_start(program->loop.ev, &program->on_int);
-	ev_signal_start(program->loop.ev, &program->on_hangup);
+	watch_signal(program, &program->on_term);
+	watch_signal(program, &program->on_int);
+	watch_signal(program, &program->on_hangup);
 }
 
-static void tell_ready(const struct settings *settings)
+/* -- running ------------------------------------------------------------------------------------------------------ */
+
+/* A queue may have three descriptors, a machine hundreds of queues: the usual 1024 are for programs that use select(2). */
+static void raise_descriptor_limit(void)
 {
-	if (settings->socket_path)
-		log_info("listening on %s", settings->socket_path);
-	else
-		log_info("listening on descriptor %d", settings->fd);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Returns 0, or -1 after telling why it cannot. */
-static int serve_kernel(struct program *program, const struct settings *settings)
+static struct device_list *list_of(const struct settings *settings)
 {
-	char why[BRIDGE_WHY_SIZE];
+	char why[INI_WHY_SIZE] = "out of memory";
+	struct device_list *list;
 
-	if (bridge_attach(program->bridge, &program->loop, settings->vduse, on_failed, program, why)) {
-		log_error("%s", why);
-		return -1;
+	if (settings->file) {
+		list = device_list_read(settings->file, why);
+	} else {
+		list = calloc(1, sizeof(*list));
+		if (list)
+			list->devices[list->count++] = settings->device;
 	}
-	return 0;
-}
-
-static int serve_socket(struct program *program, const struct settings *settings)
-{
-	char why[BRIDGE_WHY_SIZE];
-	int fd = open_socket(program, settings);
-
-	if (fd < 0)
-		return -1;
-	if (bridge_serve(program->bridge, &program->loop, fd, why)) {
+	if (!list)
 		log_error("%s", why);
-		close(fd);
-		socket_remove(&program->socket);
-		return -1;
-	}
-	tell_ready(settings);
-	return 0;
+	return list;
 }
 
-/* Serves until a signal. Returns -1 after telling why it cannot. */
-static int serve(struct program *program, const struct settings *settings)
+static void serve(struct program *program)
 {
-	program->stop_s = settings->vduse ? STOP_VDUSE_S : STOP_S;
-	/* First, so that whoever ends us from now on finds the socket removed. */
 	watch_signals(program);
-	if (settings->vduse ? serve_kernel(program, settings) : serve_socket(program, settings))
-		return -1;
-	loop_run(&program->loop);
+	apply(program);
+	if (program->status == EXIT_SUCCESS)
+		loop_run(&program->loop);
 	alarm(0);
-	return program->failed ? -1 : 0;
 }
 
 static int run(const struct settings *settings)
 {
 	static struct program program;
-	char why[BRIDGE_WHY_SIZE];
-	int error = loop_init(&program.loop, true);
+	int error;
 
+	program.file = settings->file;
+	program.wanted = list_of(settings);
+	if (!program.wanted)
+		return EXIT_FAILURE;
+	error = loop_init(&program.loop, true);
 	if (error) {
 		log_error("cannot start: %s", strerror(-error));
+		device_list_free(program.wanted);
 		return EXIT_FAILURE;
 	}
-	if (bridge_new(&settings->bridge, &program.bridge, why)) {
-		log_error("%s", why);
-		error = -1;
-	} else if (serve(&program, settings)) {
-		if (program.bridge)
-			bridge_free(program.bridge);
-		error = -1;
+	serve(&program);
+	/* Devices that were still about to begin have threads that use what is here: it goes with the process. */
+	if (program.device_count == 0) {
+		loop_fini(&program.loop);
+		device_list_free(program.wanted);
 	}
-	loop_fini(&program.loop);
-	return error ? EXIT_FAILURE : EXIT_SUCCESS;
+	return program.status;
 }
 
 int main(int argc, char **argv)
 {
-	struct settings settings = { .fd = -1,
-		.bridge = { .connections = 1, .num_queues = default_queues() } };
+	struct settings settings = { 0 };
 
+	device_config_init(&settings.device);
+	join_options();
 	log_open(cmdline.program, LOG_INFO);
 	cmdline_parse(&cmdline, argc, argv, &settings);
 	check_settings(&settings);
 	log_open(cmdline.program, settings.verbose ? LOG_DEBUG : LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	raise_descriptor_limit();
 	return run(&settings);
 }

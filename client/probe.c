@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <libnbd.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "client/nbd_error.h"
+#include "client/trust.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "conf/thread.h"
 
-#define WHY_SIZE 256
+#define WHY_SIZE TRUST_WHY_SIZE
 
 struct probe {
 	struct probe_config config;
@@ -84,7 +86,7 @@ static int settle(const struct probe *probe, struct nbd_handle *nbd, int64_t dea
 		int64_t left_ms = deadline_ms - now_ms();
 
 		if (probe->stop || left_ms <= 0) {
-			strcpy(why, "no answer in time");
+			snprintf(why, WHY_SIZE, "no answer in time");
 			return -1;
 		}
 		if (step(probe, nbd, left_ms, why))
@@ -139,10 +141,13 @@ static void say_goodbye(const struct probe *probe, struct nbd_handle *nbd, int64
 static int64_t question(const struct probe *probe, char why[WHY_SIZE])
 {
 	int64_t deadline_ms = now_ms() + PROBE_ANSWER_S * 1000;
-	struct nbd_handle *nbd = nbd_create();
+	struct nbd_handle *nbd;
 	int64_t bytes = -1;
 
-	strcpy(why, "out of memory");
+	if (trust_check(probe->config.uri, why))
+		return -1;
+	snprintf(why, WHY_SIZE, "out of memory");
+	nbd = nbd_create();
 	if (!nbd)
 		return -1;
 	nbd_set_uri_allow_local_file(nbd, true);
@@ -151,7 +156,7 @@ static int64_t question(const struct probe *probe, char why[WHY_SIZE])
 		libnbd_why(probe->config.uri, why, WHY_SIZE);
 	} else if (settle(probe, nbd, deadline_ms, why) == 0 && is_told(probe, nbd, deadline_ms, why)) {
 		bytes = nbd_get_size(nbd);
-		strcpy(why, "no valid size");
+		snprintf(why, WHY_SIZE, "no valid size");
 		say_goodbye(probe, nbd, deadline_ms);
 	}
 	nbd_close(nbd);
@@ -168,7 +173,7 @@ static void post_answer(struct probe *probe, uint64_t bytes)
 }
 
 /* Until it is time to ask, or to stop. */
-static void wait(struct probe *probe, int interval_s)
+static void wait(struct probe *probe, int64_t interval_s)
 {
 	int64_t end_ms = now_ms() + interval_s * 1000, left_ms;
 
@@ -183,7 +188,7 @@ static void wait(struct probe *probe, int interval_s)
 static void *run(void *arg)
 {
 	struct probe *probe = arg;
-	int interval_s = PROBE_INTERVAL_S;
+	int64_t interval_s = PROBE_INTERVAL_S;
 	char why[WHY_SIZE];
 
 	for (wait(probe, interval_s); !probe->stop; wait(probe, interval_s)) {
@@ -212,19 +217,6 @@ static void read_answer(struct mail *mail)
 
 /* -- life --------------------------------------------------------------------------------------------------------- */
 
-/* Signals are the main thread's. */
-static int start_thread(struct probe *probe)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&probe->thread, NULL, run, probe);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -error;
-}
-
 int probe_new(const struct probe_config *config, struct probe **out)
 {
 	struct probe *probe = calloc(1, sizeof(*probe));
@@ -235,7 +227,7 @@ int probe_new(const struct probe_config *config, struct probe **out)
 	probe->config = *config;
 	probe->answer.read = read_answer;
 	probe->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	error = probe->wake < 0 ? -errno : start_thread(probe);
+	error = probe->wake < 0 ? -errno : thread_start(&probe->thread, run, probe);
 	if (error) {
 		if (probe->wake >= 0)
 			close(probe->wake);

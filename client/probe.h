@@ -16,14 +16,14 @@
 
 /* Between two questions. Often enough for an operator who has enlarged a disk and waits to see it; a hundred clients
  * that ask with TLS take some percent of a core of the server. */
-#define PROBE_INTERVAL_S 10
+#define PROBE_INTERVAL_S 10L
 
 /* After an attempt that got no answer the interval doubles, up to this: some servers take no more connections than the
  * disk has already. */
-#define PROBE_INTERVAL_MAX_S 160
+#define PROBE_INTERVAL_MAX_S 160L
 
 /* Connect, TLS, question and answer. */
-#define PROBE_ANSWER_S 10
+#define PROBE_ANSWER_S 10L
 
 struct probe;
 

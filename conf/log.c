@@ -8,6 +8,8 @@
 static const char *program_name = "vnbd";
 static enum log_level most_shown = LOG_INFO;
 
+static _Thread_local const char *thread_name;
+
 static const char *const level_words[LOG_LEVELS] = {
 	[LOG_ERROR] = "error: ",
 	[LOG_WARNING] = "warning: ",
@@ -19,6 +21,16 @@ void log_open(const char *program, enum log_level most)
 {
 	program_name = program;
 	most_shown = most;
+}
+
+void log_name_thread(const char *name)
+{
+	thread_name = name;
+}
+
+const char *log_thread_name(void)
+{
+	return thread_name;
 }
 
 int log_shows(enum log_level level)
@@ -34,7 +46,8 @@ void log_line(enum log_level level, const char *format, ...)
 
 	if (!log_shows(level))
 		return;
-	length = (size_t)snprintf(line, sizeof(line), "%s: %s", program_name, level_words[level]);
+	length = (size_t)snprintf(line, sizeof(line), "%s: %s%s%s", program_name, level_words[level],
+		thread_name ? thread_name : "", thread_name ? ": " : "");
 	va_start(args, format);
 	length += (size_t)vsnprintf(line + length, sizeof(line) - length, format, args);
 	va_end(args);

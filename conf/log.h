@@ -1,6 +1,6 @@
 /* conf/log.h -- one line a message on stderr, for an operator who reads it at 3 a.m.
  *
- * A line is "PROGRAM: [level: ]text"; errors are written as "vnbd-server: error: ...".  A message names the
+ * A line is "PROGRAM: [level: ][NAME: ]text"; errors are written as "vnbd-server: error: ...".  A message names the
  * file, export, peer and errno it is about.  Bytes that came from a peer are printed through log_quote().
  * Any thread may log; a line is one write(2), so lines never mix.
  */
@@ -16,6 +16,11 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG, LOG_LEVELS };
 
 /* Set once at start-up, before the first thread: the program's name and the most talkative level shown. */
 void log_open(const char *program, enum log_level most);
+
+/* Lines of this thread begin with @name, where a process does several jobs; NULL: no name. borrowed: outlives the thread.
+ * log_thread_name() is what was set last. */
+void log_name_thread(const char *name);
+const char *log_thread_name(void);
 
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);
 

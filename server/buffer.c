@@ -21,6 +21,11 @@ static size_t class_size(unsigned class)
 	return (size_t)1 << (BUFFER_SHIFT_MIN + class);
 }
 
+size_t buffer_size(size_t length)
+{
+	return class_size(class_of(length));
+}
+
 void buffer_pool_init(struct buffer_pool *pool, size_t free_bytes_max)
 {
 	*pool = (struct buffer_pool){ .free_bytes_max = free_bytes_max };

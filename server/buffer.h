@@ -33,6 +33,8 @@ void buffer_pool_fini(struct buffer_pool *pool);
 
 /* Room for @length bytes, 1 .. 32 MiB, contents undefined; or NULL without memory. */
 struct buffer *buffer_get(struct buffer_pool *pool, size_t length);
+/* What such a buffer takes: @length and what it is rounded up by. */
+size_t buffer_size(size_t length);
 void buffer_put(struct buffer_pool *pool, struct buffer *buffer);
 
 static inline uint8_t *buffer_data(struct buffer *buffer)

@@ -69,6 +69,14 @@ static void announce(const struct export *export)
 			size_text(export->spec.memory_size, size, sizeof(size)));
 		return;
 	}
+	if (export->spec.has_overlay) {
+		log_info("export '%s' is %s (%s), and what is written to it is %s%s",
+			log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+			export->spec.path, size_text(export->disk->facts.size, size, sizeof(size)),
+			export->spec.overlay ? "in " : "lost when the server ends",
+			export->spec.overlay ? export->spec.overlay : "");
+		return;
+	}
 	log_info("export '%s' is %s (%s, cache=%s%s)",
 		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
 		export->spec.path, size_text(export->disk->facts.size, size, sizeof(size)),
@@ -125,6 +133,8 @@ static struct export *find_disk(const struct exports *exports, const char *name,
 
 static int open_file(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
 {
+	if (spec->has_overlay)
+		return cache_open_overlay(spec->path, spec->overlay, spec->mode, out, why, why_size);
 	return cache_open(spec->path, spec->mode, spec->readonly, out, why, why_size);
 }
 

@@ -42,6 +42,17 @@ static int set_readonly(struct export_spec *spec, const char *value, const struc
 	return 0;
 }
 
+static int set_overlay(struct export_spec *spec, const char *value, const struct why *why)
+{
+	if (!*value)
+		return REFUSE(why, "'overlay' needs a file, or 'temporary'");
+	spec->has_overlay = true;
+	if (strcmp(value, "temporary") == 0)
+		return 0;
+	spec->overlay = strdup(value);
+	return spec->overlay ? 0 : -ENOMEM;
+}
+
 static int set_description(struct export_spec *spec, const char *value, const struct why *why)
 {
 	if (strlen(value) > NBD_STRING_MAX)
@@ -91,7 +102,7 @@ static int set_allow_psk(struct export_spec *spec, const char *value, const stru
 	return allow(spec, ACCESS_PSK, value, why);
 }
 
-enum { KEYS = 8 };
+enum { KEYS = 9 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
@@ -100,6 +111,7 @@ static const struct {
 } keys[KEYS] = {
 	{ "cache", true, false, true, set_cache },
 	{ "readonly", false, false, true, set_readonly },
+	{ "overlay", true, false, true, set_overlay },
 	{ "description", true, false, false, set_description },
 	{ "tls", false, false, false, set_tls },
 	{ "allow-address", true, true, false, set_allow_address },
@@ -107,8 +119,8 @@ static const struct {
 	{ "allow-subject", true, true, false, set_allow_subject },
 	{ "allow-psk", true, true, false, set_allow_psk },
 };
-static const char known_keys[] = "cache=MODE, readonly, description=TEXT, tls, allow-address=RANGE, "
-				 "allow-cert=NAME, allow-subject=DN, allow-psk=USER";
+static const char known_keys[] = "cache=MODE, readonly, overlay=FILE, description=TEXT, tls, "
+				 "allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER";
 
 static int set_field(struct export_spec *spec, char *field, unsigned *seen, const struct why *why)
 {
@@ -190,6 +202,10 @@ static int set_path(struct export_spec *spec, char *path, const struct why *why)
 		next = split_field(field);
 		error = set_field(spec, field, &seen, why);
 	}
+	if (!error && spec->has_overlay && spec->is_folder)
+		return REFUSE(why, "'overlay' is not for directories");
+	if (!error && spec->has_overlay && spec->readonly)
+		return REFUSE(why, "'overlay' takes writes, 'readonly' does not");
 	return error;
 }
 
@@ -251,6 +267,7 @@ void export_spec_fini(struct export_spec *spec)
 {
 	free(spec->name);
 	free(spec->path);
+	free(spec->overlay);
 	free(spec->description);
 	access_fini(&spec->access);
 	*spec = (struct export_spec){ 0 };

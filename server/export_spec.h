@@ -1,9 +1,10 @@
-/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,description=TEXT][,tls]
- *  [,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
+/* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,overlay=FILE]
+ *  [,description=TEXT][,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
  *
  * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and TEXT a comma is
  * written twice. A PATH of memory:SIZE (conf/size.h) is memory, which has neither cache= nor readonly; a file of such a
- * name is written with "./" in front.
+ * name is written with "./" in front. An overlay's FILE of "temporary" is none that is kept, likewise; a directory's files,
+ * memory and what is readonly have no overlays.
  */
 #pragma once
 
@@ -19,6 +20,8 @@ struct export_spec {
 	char *description; /* owned; NULL: none */
 	enum cache_mode mode;
 	bool readonly;
+	bool has_overlay;
+	char *overlay;	      /* owned; its file, or NULL: a temporary one */
 	uint64_t memory_size; /* bytes; 0: a file or device at path */
 	bool is_folder;	      /* path's files are exports; name is empty */
 	struct access access; /* owned */

@@ -11,6 +11,7 @@
 #include "conf/address.h"
 #include "conf/cmdline.h"
 #include "conf/log.h"
+#include "conf/size.h"
 #include "server/limits.h"
 #include "server/server.h"
 
@@ -129,6 +130,16 @@ static int set_handshake_timeout(void *settings, const char *value, char *why)
 		value, 1, HANDSHAKE_DEADLINE_MOST_S, &((struct settings *)settings)->limits.handshake_s, why);
 }
 
+static int set_memory(void *settings, const char *value, char *why)
+{
+	uint64_t *bytes = &((struct settings *)settings)->limits.memory_bytes;
+
+	if (size_parse(value, bytes) == 0 && *bytes >= MEMORY_LEAST && *bytes <= SIZE_MAX / 2)
+		return 0;
+	snprintf(why, CMDLINE_WHY_SIZE, "not a size from %u MiB on, such as 512M", MEMORY_LEAST >> 20);
+	return -1;
+}
+
 static int set_verbose(void *settings, const char *value, char *why)
 {
 	(void)value;
@@ -170,7 +181,9 @@ static const struct cmdline_option options[] = {
 	{ "export", 'e', "NAME=PATH[,KEY[=VALUE]]...",
 		"Export a file or block device under a name; may be given several times. Keys:\n"
 		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
-		"loses data that clients believe flushed. readonly. description=TEXT. tls: not without TLS.\n"
+		"loses data that clients believe flushed. readonly. overlay=FILE: PATH is only read, what\n"
+		"is written is in FILE; or lost when the server ends, with overlay=temporary.\n"
+		"description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
 		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
@@ -206,6 +219,10 @@ static const struct cmdline_option options[] = {
 		set_connections_per_address, NULL },
 	{ "handshake-timeout", 0, "SECONDS", "Time a client has to choose an export. Default: 30.",
 		set_handshake_timeout, NULL },
+	{ "memory", 0, "SIZE",
+		"For the data of large requests in flight, all connections together, in bytes, or with K,\n"
+		"M or G. Default: 512M; those that want more wait for their turn.",
+		set_memory, NULL },
 	{ "verbose", 'v', NULL, "Log connections, too.", set_verbose, NULL },
 	{ 0 },
 };
@@ -367,6 +384,8 @@ static void settle_limits(struct server_limits *limits)
 	if (limits->connections_per_address == 0)
 		limits->connections_per_address = (limits->connections + CONNECTIONS_PER_ADDRESS_PART - 1) /
 						  CONNECTIONS_PER_ADDRESS_PART;
+	if (limits->memory_bytes == 0)
+		limits->memory_bytes = MEMORY_DEFAULT;
 	if (limits->handshake_s == 0)
 		limits->handshake_s = HANDSHAKE_DEADLINE_S;
 }

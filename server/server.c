@@ -157,6 +157,7 @@ int server_init(struct server *server, const struct server_limits *limits)
 	if (error)
 		return error;
 	exports_init(&server->exports);
+	budget_init(&server->budget, limits->memory_bytes);
 	admission_init(&server->admission, limits->connections, limits->connections_per_address);
 	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls,
 		limits->handshake_s, on_session_ready);
@@ -298,7 +299,8 @@ static int start_workers(struct server *server, unsigned workers, char *why, siz
 {
 	server->workers = calloc(workers, sizeof(server->workers[0]));
 	for (unsigned i = 0; server->workers && i < workers; i++) {
-		int error = worker_start(&server->workers[i], &server->loop.mailbox, on_worker_ended);
+		int error = worker_start(
+			&server->workers[i], &server->budget, &server->loop.mailbox, on_worker_ended);
 
 		if (error) {
 			snprintf(why, why_size, "cannot start a worker with its io_uring: %s",
@@ -358,6 +360,7 @@ void server_fini(struct server *server)
 		close(server->connection);
 	free(server->listeners);
 	free(server->workers);
+	budget_fini(&server->budget);
 	admission_fini(&server->admission);
 	exports_fini(&server->exports);
 	tls_close(&server->tls);

@@ -9,6 +9,7 @@
 
 #include "conf/loop.h"
 #include "server/admission.h"
+#include "server/budget.h"
 #include "server/export.h"
 #include "server/handshake.h"
 #include "server/inherited.h"
@@ -20,11 +21,13 @@ struct server_limits {
 	unsigned connections;
 	unsigned connections_per_address;
 	unsigned handshake_s;
+	uint64_t memory_bytes;
 };
 
 struct server {
 	struct loop loop;
 	struct admission admission;
+	struct budget budget;
 	struct exports exports;
 	struct tls tls;
 	struct handshakes handshakes;

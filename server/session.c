@@ -6,7 +6,8 @@
  * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), or in out.box.
  *     requests counts all of them.
  * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk or
- *     queued for the end of the turn.
+ *     queued for the end of the turn, and no claim waits.
+ * S5  bytes are at most CONNECTION_RESERVE and credit.
  *
  * With TLS the ring moves ciphertext between the socket and the stream's buffers; requests are parsed from what the stream
  * decrypts, and the outbox's message is encrypted a buffer at a time. Nothing else differs. */
@@ -33,7 +34,7 @@
 #include "server/worker.h"
 
 /*  OPEN --disconnect, hangup, drain--> FINISHING --all answered--> DYING --idle--> freed
- *    |                                     |  \--drained, replies on the way--> LINGERING --hangup--^
+ *    |                                     |  \--drained, replies on the way--> LINGERING --arrived--^
  *    +---- broken, bad request ------------+----------- also from LINGERING -------^             */
 enum session_state { SESSION_OPEN, SESSION_FINISHING, SESSION_LINGERING, SESSION_DYING };
 
@@ -52,22 +53,30 @@ struct session {
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
 	bool cancelling;
+	struct uring_op pause; /* between two turns */
+	bool pausing;
 
 	unsigned requests, on_disk;
-	size_t bytes;	   /* data of all requests, up to CONNECTION_BYTES_MAX */
-	size_t turn_bytes; /* data of those begun in this turn, up to TURN_BYTES_MAX */
+	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
+	size_t credit; /* of the server's memory: how many of them there may be beyond CONNECTION_RESERVE */
+	bool claiming; /* the claim waits, or its letter is on the way */
+	struct claim claim;
+	unsigned ending_ticks; /* in FINISHING */
+	size_t turn_bytes;     /* data of those begun in this turn, up to TURN_BYTES_MAX */
 
 	struct {
 		struct uring_op op;
 		bool armed;
 		bool stalled;	/* what waits in bytes finds no room: do not receive */
 		bool more;	/* the socket had more: do not poll first */
+		bool bulk;	/* large payloads are coming: receive a header alone */
 		int ended;	/* 0, or the end of the stream as -errno; -ENODATA: in order */
 		uint8_t *bytes; /* owned: RECEIVE_BYTES */
 		size_t start, end;
 		struct request
 			*request; /* its payload is being received; without a buffer it is thrown away */
 		uint32_t rest;	  /* bytes of that payload still to come */
+		unsigned ticks;	  /* since its header came */
 		size_t direct;	  /* the receive's first bytes that go to that payload's buffer */
 		struct iovec iov[2];
 		struct msghdr message;
@@ -76,6 +85,7 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
+		unsigned ticks; /* since the message was packed */
 		struct outbox box;
 	} out;
 
@@ -95,7 +105,7 @@ static void drop_data(struct session *session, struct request *request)
 		return;
 	buffer_put(&session->worker->buffers, request->buffer);
 	request->buffer = NULL;
-	session->bytes -= request->held;
+	session->bytes -= buffer_size(request->held);
 }
 
 static void release(struct session *session, struct request *request)
@@ -215,13 +225,92 @@ static size_t data_wanted(const struct session *session, const struct command *c
 	return moves_data && command->length <= session->export->disk->facts.data_max ? command->length : 0;
 }
 
-static bool has_room(const struct session *session, size_t wanted)
+/* How much of the server's memory @bytes need. */
+static size_t credit_for(size_t bytes)
 {
+	size_t beyond = bytes > CONNECTION_RESERVE ? bytes - CONNECTION_RESERVE : 0;
+
+	return (beyond + MEMORY_STEP - 1) / MEMORY_STEP * MEMORY_STEP;
+}
+
+/* Returns whether there may be @bytes; if not, a letter tells when. */
+static bool has_memory(struct session *session, size_t bytes)
+{
+	size_t needed = credit_for(bytes);
+
+	if (needed <= session->credit)
+		return true;
+	if (session->claiming)
+		return false;
+	worker_watch(session->worker);
+	if (!budget_take(session->worker->budget, &session->claim, needed - session->credit)) {
+		session->claiming = true;
+		return false;
+	}
+	session->credit = needed;
+	return true;
+}
+
+static void on_granted(struct mail *mail)
+{
+	struct session *session = container_of(mail, struct session, claim.granted);
+
+	session->claiming = false;
+	session->credit += session->claim.bytes;
+	wake(session);
+}
+
+static void withdraw_claim(struct session *session)
+{
+	if (session->claiming && budget_withdraw(session->worker->budget, &session->claim))
+		session->claiming = false;
+}
+
+/* What is not needed any more is for others. */
+static void return_credit(struct session *session)
+{
+	size_t needed = credit_for(session->bytes);
+
+	if (session->credit <= needed)
+		return;
+	budget_give(session->worker->budget, session->credit - needed);
+	session->credit = needed;
+}
+
+static bool has_room(struct session *session, size_t wanted)
+{
+	size_t size = wanted > 0 ? buffer_size(wanted) : 0;
+
 	if (session->requests >= CONNECTION_REQUESTS_MAX)
 		return false;
-	if (session->bytes > 0 && session->bytes + wanted > CONNECTION_BYTES_MAX)
+	if (session->bytes > 0 && session->bytes + size > CONNECTION_BYTES_MAX)
 		return false;
+	return has_memory(session, session->bytes + size);
+}
+
+static bool has_turn(const struct session *session, size_t wanted)
+{
 	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
+}
+
+/* Go on in the next turn. Nothing else may bring it about: the disk may have answered all at once, and the send wait for a
+ * client that reads no reply before it has sent all its requests. */
+static void pause_turn(struct session *session)
+{
+	if (session->pausing)
+		return;
+	io_uring_prep_nop(uring_sqe(&session->worker->ring, &session->pause));
+	session->pausing = true;
+}
+
+static void on_paused(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, pause);
+
+	(void)result;
+	(void)flags;
+	session->pausing = false;
+	wake(session);
 }
 
 static void take_buffer(struct session *session, struct request *request, size_t wanted)
@@ -232,7 +321,7 @@ static void take_buffer(struct session *session, struct request *request, size_t
 		return;
 	}
 	request->held = wanted;
-	session->bytes += wanted;
+	session->bytes += buffer_size(wanted);
 	session->turn_bytes += wanted;
 }
 
@@ -264,8 +353,10 @@ static bool begin(struct session *session, const struct command *command, size_t
 	request->status = check(session, request);
 	if (request->status == 0 && wanted > 0)
 		take_buffer(session, request, wanted);
+	session->in.bulk = command->payload >= RECEIVE_BULK_MIN;
 	if (command->payload > 0) {
 		session->in.request = request;
+		session->in.ticks = 0;
 		session->in.rest = (uint32_t)command->payload;
 	} else {
 		start(session, request);
@@ -304,6 +395,12 @@ static bool take_header(struct session *session)
 	wanted = data_wanted(session, &command);
 	if (!has_room(session, wanted)) {
 		session->in.stalled = true;
+		return false;
+	}
+	if (!has_turn(session, wanted)) {
+		session->in.stalled = true;
+		if (session->on_disk == 0)
+			pause_turn(session);
 		return false;
 	}
 	session->in.start += header;
@@ -427,6 +524,17 @@ static void on_received(struct uring_op *op, int result, unsigned flags)
 	wake(session);
 }
 
+/* For what follows the bytes that wait: the rest of a header alone where a large payload is to be expected behind it, so that
+ * it goes straight into its buffer. */
+static struct iovec header_space(const struct session *session)
+{
+	struct iovec space = receive_space(session);
+
+	if (session->in.bulk && session->state == SESSION_OPEN)
+		space.iov_len = command_header_size(session->dialect.headers) - session->in.end;
+	return space;
+}
+
 /* Straight into the request's buffer, together with what follows where little is missing. */
 static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 {
@@ -436,14 +544,14 @@ static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 		return;
 	}
 	session->in.iov[0] = (struct iovec){ payload_rest(session), session->in.rest };
-	session->in.iov[1] = receive_space(session);
+	session->in.iov[1] = header_space(session);
 	session->in.message = (struct msghdr){ .msg_iov = session->in.iov, .msg_iovlen = 2 };
 	io_uring_prep_recvmsg(sqe, session->fd, &session->in.message, 0);
 }
 
 static void prepare_bytes(struct session *session, struct io_uring_sqe *sqe)
 {
-	struct iovec space = receive_space(session);
+	struct iovec space = session->in.request ? receive_space(session) : header_space(session);
 
 	session->in.direct = 0;
 	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
@@ -569,6 +677,7 @@ static void send_replies(struct session *session)
 	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
 		return;
 	request_list_init(&done);
+	session->out.ticks = 0;
 	outbox_pack(&session->out.box, session->dialect.headers, &done);
 	release_all(session, &done);
 	send_message(session);
@@ -598,6 +707,7 @@ static void die(struct session *session)
 	struct request_list done;
 
 	session->state = SESSION_DYING;
+	withdraw_claim(session);
 	close_report(session->reason, session->peer);
 	/* Ends what is in the ring; where nothing is, close(2) lets the last replies leave. */
 	if (session->in.armed || session->out.armed)
@@ -624,6 +734,8 @@ void session_finish(struct session *session, enum close_reason reason)
 		return;
 	session->reason = reason;
 	session->state = SESSION_FINISHING;
+	withdraw_claim(session);
+	worker_watch(session->worker);
 	session->in.stalled = false;
 	stop_receiving(session);
 	wake(session);
@@ -643,19 +755,23 @@ static bool end_stream(struct session *session)
 	return true;
 }
 
-/* Replies that the peer's kernel does not have yet, or requests that we have not read. */
+/* Replies that the peer's kernel does not have yet, or requests that we have not read. Over a Unix socket the peer has
+ * what was sent, and what the kernel counts is what it has not read. */
 static bool is_something_on_the_way(const struct session *session)
 {
-	int unsent = 0, unread = 0;
+	int unsent = 0, unread = 0, family = AF_UNSPEC;
+	socklen_t length = sizeof(family);
 
-	ioctl(session->fd, SIOCOUTQ, &unsent);
 	ioctl(session->fd, SIOCINQ, &unread);
+	getsockopt(session->fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
+	if (family != AF_UNIX)
+		ioctl(session->fd, SIOCOUTQ, &unsent);
 	return unsent > 0 || unread > 0;
 }
 
 /* Closing a socket with requests unread would reset the connection and take back replies that are still on the way. So
- * a client that was cut short keeps being read, until it has seen the end of our replies and hangs up. An idle one may
- * not look at its connection for hours, and is not waited for. */
+ * a client that was cut short keeps being read, until its kernel has our replies and no requests are left; it may not look
+ * at its connection for hours, and is not waited for. */
 static void wind_up(struct session *session)
 {
 	if (session->reason == CLOSE_shutdown && is_something_on_the_way(session)) {
@@ -676,15 +792,15 @@ static void drop_partial(struct session *session)
 
 static bool is_idle(const struct session *session)
 {
-	return !session->in.armed && !session->out.armed && !session->cancelling && session->on_disk == 0 &&
-	       !session->turn.queued;
+	return !session->in.armed && !session->out.armed && !session->cancelling && !session->pausing &&
+	       !session->claiming && session->on_disk == 0 && !session->turn.queued;
 }
 
 static void session_free(struct session *session)
 {
 	struct worker *worker = session->worker;
 
-	assert(session->requests == 0 && session->bytes == 0);
+	assert(session->requests == 0 && session->bytes == 0 && session->credit == 0);
 	if (session->next)
 		session->next->link = session->link;
 	*session->link = session->next;
@@ -701,6 +817,8 @@ static void settle(struct session *session)
 {
 	if (session->state == SESSION_FINISHING || session->state == SESSION_DYING)
 		drop_partial(session);
+	if (session->credit > 0)
+		return_credit(session);
 	if (session->state == SESSION_FINISHING && session->requests == 0 && !session->out.armed &&
 		!session->in.armed && !end_stream(session))
 		wind_up(session);
@@ -723,6 +841,38 @@ static void session_turn(struct uring_task *task)
 	send_replies(session);
 	receive(session);
 	settle(session);
+}
+
+/* Whether so many ticks are longer than a client may take for @bytes while others wait for memory. */
+static bool is_stalled(unsigned ticks, size_t bytes)
+{
+	return (uint64_t)ticks * TICK_MS > 1000 * (HOLD_GRACE_S + (uint64_t)bytes / HOLD_BYTES_PER_S);
+}
+
+static bool is_holding_up(const struct session *session)
+{
+	const struct request *receiving = session->in.request;
+
+	if (session->credit == 0 || !budget_is_wanted(session->worker->budget))
+		return false;
+	return (receiving && is_stalled(session->in.ticks, receiving->command.payload)) ||
+	       (session->out.armed && is_stalled(session->out.ticks, SEND_BYTES_MAX));
+}
+
+bool session_tick(struct session *session)
+{
+	session->in.ticks++;
+	session->out.ticks++;
+	if (session->state == SESSION_FINISHING &&
+		++session->ending_ticks > 1000 * FINISH_DEADLINE_S / TICK_MS &&
+		session->reason != CLOSE_shutdown)
+		session_kill(session, CLOSE_finish_deadline);
+	else if (is_holding_up(session))
+		session_kill(session, CLOSE_hold_deadline);
+	else if (session->state == SESSION_LINGERING && !is_something_on_the_way(session))
+		die(session);
+	return session->credit > 0 || session->claiming || session->state == SESSION_FINISHING ||
+	       session->state == SESSION_LINGERING;
 }
 
 static void on_arrival(struct mail *mail)
@@ -758,7 +908,9 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 	session->dialect = dialect;
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
+	session->claim.granted.read = on_granted;
 	session->cancel.done = on_cancelled;
+	session->pause.done = on_paused;
 	session->in.op.done = on_received;
 	session->in.bytes = bytes;
 	session->in.end = early_length;
@@ -782,6 +934,7 @@ void session_belong(struct session *session, struct origin *origin)
 void session_hand_over(struct session *session, struct worker *worker)
 {
 	session->worker = worker;
+	session->claim.ring = &worker->ring;
 	atomic_fetch_add_explicit(&worker->load, 1, memory_order_relaxed);
 	uring_post(&worker->ring, &session->arrival);
 }

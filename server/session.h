@@ -49,3 +49,6 @@ void session_finish(struct session *session, enum close_reason reason);
 
 /* End now: nothing more is sent. */
 void session_kill(struct session *session, enum close_reason reason);
+
+/* TICK_MS have gone by: ends what has gone on for too long. Returns whether it is to be called again. */
+bool session_tick(struct session *session);

@@ -41,6 +41,28 @@ static void on_kill(struct mail *mail)
 		session_kill(session, CLOSE_drain_deadline);
 }
 
+static void on_tick(struct uring_op *op, int result, unsigned flags)
+{
+	struct worker *worker = container_of(op, struct worker, on_tick);
+	bool again = false;
+
+	(void)result;
+	(void)flags;
+	worker->ticking = false;
+	for (struct session *session = worker->sessions; session; session = session_next(session))
+		again |= session_tick(session);
+	if (again)
+		worker_watch(worker);
+}
+
+void worker_watch(struct worker *worker)
+{
+	if (worker->ticking)
+		return;
+	worker->ticking = true;
+	io_uring_prep_timeout(uring_sqe(&worker->ring, &worker->on_tick), &worker->tick, 0, 0);
+}
+
 static int init(struct worker *worker)
 {
 	int error = uring_init(&worker->ring);
@@ -79,11 +101,15 @@ static int create_thread(struct worker *worker)
 	return error;
 }
 
-int worker_start(struct worker *worker, struct mailbox *owner, void (*ended)(struct mail *mail))
+int worker_start(
+	struct worker *worker, struct budget *budget, struct mailbox *owner, void (*ended)(struct mail *mail))
 {
 	int error;
 
 	*worker = (struct worker){
+		.budget = budget,
+		.on_tick.done = on_tick,
+		.tick.tv_nsec = TICK_MS * 1000000L,
 		.owner = owner,
 		.ended.read = ended,
 		.retire.read = on_retire,

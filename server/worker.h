@@ -8,6 +8,7 @@
 
 #include "cache/uring.h"
 #include "conf/mailbox.h"
+#include "server/budget.h"
 #include "server/buffer.h"
 #include "server/request.h"
 
@@ -17,9 +18,13 @@ struct worker {
 	struct uring ring;
 	struct buffer_pool buffers;
 	struct request_pool requests;
+	struct budget *budget;	  /* borrowed: outlives its workers */
 	struct session *sessions; /* owned: the first of a list */
 	bool retiring;		  /* and, if draining, no session takes more requests */
 	bool draining;
+	bool ticking; /* one of the sessions has a deadline */
+	struct uring_op on_tick;
+	struct __kernel_timespec tick;
 	atomic_uint load; /* shared: sessions; whoever hands one over adds, this thread subtracts */
 	struct mail retire, drain, kill;
 	struct mail ended; /* what the owner gave, posted to @owner */
@@ -32,7 +37,8 @@ struct worker {
 
 /* worker_start() - a new thread; @ended is posted to @owner as the last thing it does.
  * Returns 0, or -errno of what the thread or its ring lacks. */
-int worker_start(struct worker *worker, struct mailbox *owner, void (*ended)(struct mail *mail));
+int worker_start(struct worker *worker, struct budget *budget, struct mailbox *owner,
+	void (*ended)(struct mail *mail));
 
 /* After ended was read. */
 void worker_join(struct worker *worker);
@@ -49,3 +55,6 @@ void worker_kill(struct worker *worker);
 /* For sessions, on the worker's thread: one more, already counted in load, and one less. */
 void worker_gain(struct worker *worker, struct session *session);
 void worker_lose(struct worker *worker);
+
+/* For sessions, on the worker's thread: call every session_tick() in TICK_MS, and again while one of them returns true. */
+void worker_watch(struct worker *worker);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Requests come back verified through split and packed rings in every form a driver gives them: with and without event
-# index and indirect tables, many segments, many queues, interrupts or polling, a record of what is in flight, a disk
-# that answers at once or later.
+# index and indirect tables, many segments, many queues, interrupts or polling, a record of what is in flight, in order
+# or not, a disk that answers at once or later.
 # If this fails, some guests' drivers lose requests or get wrong bytes, though others work.
 . "$(dirname "$0")/peers.sh"
 needs "$build/bench/vuload" "$build/tests/vblk-memory"
@@ -15,6 +15,8 @@ forms=(
 	"--qd=4 --poll"
 	"--qd=16 --inflight"
 	"--qd=16 --inflight --indirect=0 --segs=2 --queues=2"
+	"--qd=40 --in-order=1 --inflight --batch=3"
+	"--qd=128 --in-order=1 --qsize=1024 --indirect=0 --segs=3"
 )
 
 # load PACKED FORM-ARGUMENT...

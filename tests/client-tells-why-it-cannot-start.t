@@ -25,7 +25,7 @@ refused()
 # A port that was free a moment ago.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 s=$tmp/vm.sock
-plan 23
+plan 24
 
 ok "nobody at the port" refused 1 "nbd://127.0.0.1:$port/disk: Connection refused" --socket-path="$s" \
 	"nbd://127.0.0.1:$port/disk"
@@ -34,7 +34,7 @@ ok "no such socket" refused 1 "nbd+unix:///?socket=$tmp/none: No such file or di
 ok "no URI at all" refused 1 "storage1: NBD URI does not have a scheme: valid NBD URIs should start with a scheme like \
 nbd://, nbds:// or nbd+unix://: Invalid argument" --socket-path="$s" storage1
 ok "a password is not shown" refused 1 "nbds://127.0.0.1:$port/: Connection refused" --socket-path="$s" \
-	"nbds://me:secret@127.0.0.1:$port/"
+	"nbds://me:secret@127.0.0.1:$port/?tls-psk-file=$tmp/keys"
 ok "not even in part" bash -c "! grep secret '$tmp/err'"
 ok "and no socket was made" [ ! -e "$s" ]
 
@@ -59,6 +59,7 @@ ok "no name for a device" refused 2 "--vduse ../a: a device's name is of up to 6
 ok "no URI" refused 2 "the NBD URI is missing" --socket-path="$s"
 ok "two URIs" refused 2 "'$uri': there is an NBD URI already" --socket-path="$s" "$uri" "$uri"
 ok "no queues" refused 2 "--num-queues 0: not a number from 1 to 256" --socket-path="$s" --num-queues=0 "$uri"
+ok "too many threads" refused 2 "--threads 17: not a number from 1 to 16" --socket-path="$s" --threads=17 "$uri"
 ok "too many connections" refused 2 "--connections 17: not a number from 1 to 16" --socket-path="$s" --connections=17 "$uri"
 ok "a descriptor that is no number" refused 2 "--fd x: not a number from 0 to 1048576" --fd=x "$uri"
 ok "a serial too long" refused 2 "--serial 123456789012345678901: a serial has up to 20 characters" --socket-path="$s" \

@@ -24,7 +24,7 @@ nbdinfo_is_gone()
 	[ "$(connections)" = 0 ]
 }
 
-plan 6
+plan 9
 truncate -s 32M "$tmp/disk"
 threads=$(nproc)
 [ "$threads" -le 4 ] || threads=4
@@ -46,3 +46,19 @@ same "$threads threads with 3 connections each" $((threads * 3)) "$(connections)
 ok "which serve every queue" load
 stop client
 ok "and say goodbye" wait_until $ready_s nbdinfo_is_gone
+
+rm "$tmp/nbdkit-log"
+serve_again()
+{
+	kill_server
+	serve nbdkit --filter=log -- logfile="$tmp/nbdkit-log"
+	wait_until $ready_s nbdinfo_is_gone
+}
+serve_again
+start_client "$s" --num-queues=4 --threads=3 --connections=2 "$uri"
+same "as many threads as asked for" 6 "$(connections)"
+ok "which serve every queue" load
+stop client
+wait_until $ready_s nbdinfo_is_gone
+start_client "$s" --num-queues=2 --threads=16 "$uri"
+same "but no more than queues" 2 "$(connections)"

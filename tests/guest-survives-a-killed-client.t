@@ -4,9 +4,12 @@
 # If this fails, a crash or an update of the daemon costs virtual machines their data, or their disk until they reboot.
 . "$(dirname "$0")/peers.sh"
 . "$tests/guest/host.sh"
-needs nbdkit nbdinfo e2fsck debugfs
+needs nbdkit nbdinfo qemu-io e2fsck debugfs
 
-kills=${VNBD_KILLS:-5}
+kills=${VNBD_KILLS:-2}
+
+disk_mib=64
+told_at=$((60 * 1024 * 1024))
 
 # serve_disk: reads in 5 ms, writes in 60.  nbdkit 1.32 aborts now and then when its client has died with replies on
 # their way ("raw_send_socket: Assertion"), so it is started again; what it has acknowledged is in the file.
@@ -63,14 +66,15 @@ kill_again_and_again()
 guest_with()
 {
 	rm -f "$tmp/disk" "$tmp/nbd"
-	fallocate -l 64M "$tmp/disk"
+	fallocate -l ${disk_mib}M "$tmp/disk"
 	serve_disk
 	serve
-	guest_start soak --timeout $((kills * 4 + 100)) --env SOAK_S=$((kills * 3 + 4)) --env READ=yes --reconnect \
+	guest_start soak --timeout $((kills * 10 + 150)) --env TOLD_AT=$told_at --env READ=yes --reconnect \
 		--vhost-user "$tmp/vhost,num-queues=1,packed=$1"
 	ok "packed=$1: the guest is at work" guest_says "pass 2" 60
 	kill_again_and_again
 	same "packed=$1: the client died $kills times and came back" "$kills" "$killed"
+	ok "packed=$1: the guest can be told that it is enough" wait_until $ready_s tell_guest "nbd+unix:///?socket=$tmp/nbd" $told_at
 	ok "packed=$1: the guest saw no error and no mismatch" guest_end
 	ok "packed=$1: the client ends cleanly" stop client
 	stop nbdkit KILL
@@ -79,6 +83,6 @@ guest_with()
 	same "packed=$1: ext4's file has the content" "$(content_sha512)" "$(ext4_content_sha512 "$tmp/disk")"
 }
 
-plan 14
+plan 16
 guest_with off
 guest_with on

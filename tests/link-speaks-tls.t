@@ -3,6 +3,7 @@
 # If this fails, an operator has to choose between a disk that works and one that nobody on the network can read.
 . "$(dirname "$0")/peers.sh"
 . "$(dirname "$0")/nbd-servers.sh"
+. "$(dirname "$0")/tls.sh"
 needs nbdkit nbdinfo
 
 echo "vm1:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >"$tmp/keys"
@@ -47,7 +48,18 @@ refused()
 	[ $? -eq 2 ]
 }
 
-plan 5
+not()
+{
+	! "$@"
+}
+
+# trusts DIR URI-HOST: the client, who has DIR's authority, connects to a server with $tmp/server's certificate.
+trusts()
+{
+	timeout 60 "$build/tests/link-exercise" --requests=10 "nbds://$2:$(server_port)/disk?tls-certificates=$1" >"$tmp/out" 2>&1
+}
+
+plan 9
 truncate -s 64M "$tmp/disk"
 serve_tls
 ok "one connection" exercise
@@ -55,3 +67,13 @@ ok "three connections, long requests" exercise --connections=3 --longest=512 --d
 ok "the key's place is not logged" bash -c "! grep -q keys '$tmp/out'"
 ok "a wrong key does not connect" refused
 ok "a killed server" survives
+
+make_authority "$tmp/ca"
+make_authority "$tmp/other"
+make_certificates "$tmp/ca" "$tmp/server" server 'cn = "localhost"' 'dns_name = "localhost"' tls_www_server
+stop server
+start_server --listen 127.0.0.1:0 --export "disk=$tmp/disk" --tls-certificates "$tmp/server"
+ok "a server with the certificate of our authority is trusted" trusts "$tmp/ca" localhost
+ok "one with another's is not" not trusts "$tmp/other" localhost
+ok "nor one with the certificate of another host" not trusts "$tmp/ca" 127.0.0.1
+ok "and no request went there" bash -c "! grep '^after' '$tmp/out'"

@@ -24,12 +24,13 @@ fio_verifies()
 		--io_size=60M --iodepth=32 --verify=crc32c --fsync=50 --verify_fatal=1)
 }
 
-plan 10
+plan 12
 head -c 64M /dev/urandom >"$tmp/source"
 start_server --listen "unix:$tmp/nbd" --export 'a=memory:64M,description=fast' --export 'big=memory:1T'
 ok "the log says what it is" grep "export 'a' is 64.0 MiB of memory, which are lost when the server ends" "$tmp/server.log"
 uri="nbd+unix:///a?socket=$tmp/nbd"
 ok "nbdinfo finds fast zeroes" nbdinfo --can fast-zero "$uri"
+same "and a hole" "0 67108864 3 hole,zero" "$(nbdinfo --map "$uri" | xargs)"
 ok "it is empty" io -c 'read -P 0 0 64M'
 ok "nbdcopy both ways" copies_both_ways
 full=$(resident_mib)
@@ -39,6 +40,7 @@ ok "patterns" io -c 'write -P 1 0 1M' -c 'write -f -P 2 511 4099' -c 'write -z 8
 ok "fio with verification" fio_verifies
 ok "past the end is past the end" bash -c "! qemu-io -f raw '$uri' -c 'write 64M 1k'"
 ok "what is trimmed is given back" io -c 'discard 0 64M' -c 'read -P 0 0 1M'
+same "and a hole again" "0 67108864 3 hole,zero" "$(nbdinfo --map "$uri" | xargs)"
 ok "really" [ "$(resident_mib)" -lt $((full - 50)) ]
 uri="nbd+unix:///big?socket=$tmp/nbd"
 ok "a terabyte costs what is written" io -c 'write -P 3 900G 4k' -c 'read -P 3 900G 4k' -c 'write -z -u 898G 1900M' \

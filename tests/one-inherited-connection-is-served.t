@@ -71,6 +71,9 @@ with Rig() as rig:
         one = Single(disk, **arguments)
         c = one.connection
         c.go()
+        if arguments.get("stdin", True):
+            rig.same(f"{how}: nothing else can be written to it", ["/dev/null"] * 2,
+                     [os.readlink(f"/proc/{one.process.pid}/fd/{fd}") for fd in (0, 1)])
         rig.same(f"{how}: reads", content[:SIZE], c.ask(CMD_READ, 0, SIZE).data)
         c.disconnect()
         rig.ok(f"{how}: the connection ends with NBD_CMD_DISC", c.closed())

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Every row of tests/conformance, against files, memory, an export without a page cache, and through TLS.
+# Every row of tests/conformance, against files, a folder's file, memory, an export without a page cache, and through TLS.
 # If this fails, some client that keeps to the specification gets from vnbd-server what it does not expect.
 . "$(dirname "$0")/peers.sh"
 . "$(dirname "$0")/tls.sh"
@@ -25,17 +25,20 @@ conforms()
 	[ "$(grep -v '# SKIP' "$rows" | grep -c '^ok')" -ge 350 ]
 }
 
-plan 7
-truncate -s 64M "$tmp/file" "$tmp/direct" "$tmp/tls"
+plan 8
+mkdir "$tmp/folder"
+truncate -s 64M "$tmp/file" "$tmp/folder/folder-disk" "$tmp/direct" "$tmp/tls"
 make_authority "$tmp/ca"
 make_server_certificates "$tmp/ca" "$tmp/certificates"
 make_certificates "$tmp/ca" "$tmp/client" client 'cn = "alice"' tls_www_client
 start_server --listen "unix:$tmp/nbd" \
 	--export "disk=$tmp/file,description=a disk" --export "fixed=$tmp/file,readonly" \
 	--export "direct-disk=$tmp/direct,cache=none,description=a disk" --export "direct-fixed=$tmp/direct,readonly" \
+	--export-dir "$tmp/folder,description=a disk" --export "folder-fixed=$tmp/file,readonly" \
 	--export "memory-disk=memory:64M,description=a disk" --export "memory-fixed=$tmp/file,readonly"
 
 ok "a file" conforms "nbd+unix:///disk?socket=$tmp/nbd"
+ok "a file of a folder" conforms "nbd+unix:///folder-disk?socket=$tmp/nbd"
 ok "a file without the page cache" conforms "nbd+unix:///direct-disk?socket=$tmp/nbd"
 ok "memory" conforms "nbd+unix:///memory-disk?socket=$tmp/nbd"
 ok "the server ends cleanly" stop server

@@ -122,16 +122,31 @@ for where in ("on", "require"):
 END
 
 python "what was agreed before TLS is forgotten" <<'END'
+# The injection that CVE-2021-3716 is about: an attacker agrees on something before the client's own STARTTLS.
+for option in OPT_STRUCTURED_REPLY, OPT_EXTENDED_HEADERS:
+    with Connection(server("on")) as c:
+        c.greet()
+        assert types(c.option(option)) == [REP_ACK]
+        assert types(c.option(OPT_SET_META_CONTEXT, meta_query("open", ["base:allocation"])))[-1] == REP_ACK
+        assert types(c.option(OPT_STARTTLS)) == [REP_ACK]
+        secure(c)
+        assert types(c.option(OPT_LIST_META_CONTEXT, meta_query("open", []))) == [ERR_INVALID], "nothing is agreed on"
+        replies = c.option(OPT_GO, info_request("open"))
+        assert replies[-1].type == REP_ACK
+        flags = struct.unpack(">H", replies[0].data[-2:])[0]
+        assert not flags & (1 << 7 | 1 << 12), "no DF, no payload of a block status"
+        assert c.ask(CMD_READ, 0, 512).chunks == [], "a simple reply"
+        assert c.ask(CMD_BLOCK_STATUS, 0, 512).error == EINVAL
 with Connection(server("on")) as c:
     c.greet()
-    assert types(c.option(OPT_STRUCTURED_REPLY)) == [REP_ACK]
-    assert types(c.option(OPT_STARTTLS)) == [REP_ACK]
+    c.option(OPT_STRUCTURED_REPLY)
+    c.option(OPT_SET_META_CONTEXT, meta_query("open", ["base:allocation"]))
+    c.option(OPT_STARTTLS)
     secure(c)
-    replies = c.option(OPT_GO, info_request("open"))
-    assert replies[-1].type == REP_ACK
-    flags = struct.unpack(">H", replies[0].data[-2:])[0]
-    assert not flags & 1 << 7, "no DF without structured replies"
-    assert c.ask(CMD_READ, 0, 512).chunks == [], "a simple reply"
+    assert types(c.option(OPT_STRUCTURED_REPLY)) == [REP_ACK]
+    c.structured = True
+    c.option(OPT_GO, info_request("open"))
+    assert c.ask(CMD_BLOCK_STATUS, 0, 512).error == EINVAL, "the context went with the plaintext"
 END
 
 python "plaintext behind STARTTLS, in one piece with it, ends the connection" <<'END'

@@ -20,6 +20,7 @@
 
 #include "conf/container.h"
 #include "conf/log.h"
+#include "virtio/foreign_memory.h"
 
 /* Chains taken in one turn before completions and other queues of the thread get theirs. */
 #define TURN_CHAINS_MAX 128u
@@ -51,10 +52,15 @@ struct blk_queue {
 	struct blk_request *free;
 	unsigned in_flight;
 	unsigned bad_requests; /* for the log */
+	unsigned losses_seen;  /* of foreign memory, whoever's */
 	int call, err;	       /* borrowed: see struct blk_queue_order */
 	bool call_blocks;      /* where its counter is full */
 	void (*call_by)(int call, unsigned index);
 	struct blk_queue_order *stop; /* the order to answer when drained */
+
+	struct mail break_mail;	   /* a ring breaks once between start and stop: it has been read by then */
+	void (*broken)(void *arg); /* NULL: nobody wants to know */
+	void *broken_arg;
 
 	ev_io on_kick;
 	ev_prepare on_turn;
@@ -233,6 +239,37 @@ static void queue_broken(struct blk_queue *queue)
 	queue->look = false;
 	ev_io_stop(queue->thread.loop->ev, &queue->on_kick);
 	signal_fd(queue->err, blocks(queue->err));
+	if (queue->broken)
+		loop_post(queue->main, &queue->break_mail);
+}
+
+/* A request in flight whose buffer is gone could not end: what moves its data gets EFAULT, for which it blames the
+ * connection, and tries again. */
+static void touch_requests(struct blk_queue *queue)
+{
+	for (unsigned i = 0; i < queue->ring.setup.size; i++) {
+		const struct blk_request *request = &queue->pool[i];
+
+		for (unsigned k = 0; request->stage == BLK_REQUEST_ON_DISK && k < request->block.iov_count;
+			k++)
+			foreign_memory_touch(request->block.iov[k].iov_base, request->block.iov[k].iov_len);
+	}
+}
+
+static void look_for_losses(struct blk_queue *queue)
+{
+	unsigned losses = foreign_memory_losses();
+
+	if (__builtin_expect(losses == queue->losses_seen, 1))
+		return;
+	queue->losses_seen = losses;
+	if (!guest_memory_is_lost(queue->hold->memory) && !foreign_memory_is_lost(queue->ring.setup.record))
+		return;
+	touch_requests(queue);
+	if (queue->ring.broken)
+		return;
+	queue->ring.broken = "the VMM has cut its memory short";
+	queue_broken(queue);
 }
 
 /* With no request free, all that the ring has room for is in flight (Q1): the first that ends looks again. */
@@ -294,6 +331,7 @@ static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 		queue_take(queue);
 	if (vring_publish(&queue->ring))
 		call_driver(queue);
+	look_for_losses(queue);
 	/* After the turn's last request, so that nothing it staged is left behind. */
 	if (queue_may_take(queue))
 		queue_wake(queue);
@@ -393,6 +431,7 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	queue->enabled = order->enabled;
 	queue->unmapped = false;
 	queue->in_flight = queue->bad_requests = 0;
+	queue->losses_seen = foreign_memory_losses();
 	queue->call = -1;
 	queue->state = QUEUE_RUNNING;
 	vring_init(&queue->ring, &order->setup, order->memory);
@@ -416,6 +455,7 @@ static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	assert(queue->state == QUEUE_RUNNING);
 	take_all_again(queue);
+	touch_requests(queue);
 	watch_kick(queue, -1);
 	order->base = vring_base(&queue->ring);
 	queue->stop = order;
@@ -518,6 +558,20 @@ struct blk_queue *blk_queue_new(
 	ev_idle_init(&queue->awake, on_awake);
 	queue->on_kick.data = queue->on_turn.data = queue;
 	return queue;
+}
+
+static void on_break(struct mail *mail)
+{
+	struct blk_queue *queue = container_of(mail, struct blk_queue, break_mail);
+
+	queue->broken(queue->broken_arg);
+}
+
+void blk_queue_on_break(struct blk_queue *queue, void (*broken)(void *arg), void *arg)
+{
+	queue->broken = broken;
+	queue->broken_arg = arg;
+	queue->break_mail.read = on_break;
 }
 
 void blk_queue_free(struct blk_queue *queue)

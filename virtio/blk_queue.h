@@ -53,6 +53,10 @@ struct blk_queue_order {
 struct blk_queue *blk_queue_new(
 	const struct virtio_blk *blk, struct loop *main, const struct queue_thread *thread, unsigned index);
 
+/* blk_queue_on_break() - before its first order: have @broken run on the main loop when a ring was found to be broken, once
+ * each time it was started; never after the answer to the order that stops it. */
+void blk_queue_on_break(struct blk_queue *queue, void (*broken)(void *arg), void *arg);
+
 /* Only when it is stopped and has no order to answer. */
 void blk_queue_free(struct blk_queue *queue);
 

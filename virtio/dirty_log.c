@@ -5,11 +5,11 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf/log.h"
+#include "virtio/foreign_memory.h"
 
 #define BYTE_REACH (8ull * DIRTY_LOG_PAGE)
 
@@ -17,7 +17,6 @@ struct dirty_log {
 	atomic_uint refs;    /* shared: the transport, and each queue that marks */
 	atomic_bool too_far; /* shared: somebody has marked what it has no bits for */
 	void *mapping;
-	size_t mapped; /* bytes */
 	uint8_t *bits; /* shared with the VMM: set here, cleared there, by atomic operations */
 	uint64_t size; /* bytes */
 };
@@ -40,7 +39,7 @@ static int check_file(uint64_t size, uint64_t offset, int fd, const char **why)
 
 int dirty_log_new(uint64_t size, uint64_t offset, int fd, struct dirty_log **out, const char **why)
 {
-	uint64_t before = offset & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = offset & (page - 1);
 	int error = check_file(size, offset, fd, why);
 	struct dirty_log *log;
 
@@ -51,10 +50,8 @@ int dirty_log_new(uint64_t size, uint64_t offset, int fd, struct dirty_log **out
 	if (!log)
 		return -ENOMEM;
 	log->size = size;
-	log->mapped = before + size;
-	log->mapping =
-		mmap(NULL, log->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(offset - before));
-	if (log->mapping == MAP_FAILED) {
+	log->mapping = foreign_memory_map(fd, (off_t)(offset - before), before + size, page);
+	if (!log->mapping) {
 		error = errno;
 		*why = "mmap";
 		free(log);
@@ -77,7 +74,7 @@ void dirty_log_put(struct dirty_log *log)
 {
 	if (!log || atomic_fetch_sub(&log->refs, 1) != 1)
 		return;
-	munmap(log->mapping, log->mapped);
+	foreign_memory_unmap(log->mapping);
 	free(log);
 }
 

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "virtio/foreign_memory.h"
+
 struct mapping {
 	atomic_uint refs; /* shared: one a snapshot */
 	void *base;
@@ -48,7 +50,7 @@ static void mapping_put(struct mapping *mapping)
 {
 	if (atomic_fetch_sub(&mapping->refs, 1) != 1)
 		return;
-	munmap(mapping->base, mapping->length);
+	foreign_memory_unmap(mapping->base);
 	free(mapping);
 }
 
@@ -110,9 +112,8 @@ static int region_map(struct mapped_region *region, int fd, bool trusted, const 
 		return -ENOMEM;
 	*why = "mmap";
 	mapping->length = length;
-	mapping->base =
-		mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(is->mmap_offset - before));
-	if (mapping->base == MAP_FAILED) {
+	mapping->base = foreign_memory_map(fd, (off_t)(is->mmap_offset - before), length, grain);
+	if (!mapping->base) {
 		int error = errno;
 
 		free(mapping);
@@ -431,6 +432,17 @@ bool guest_memory_address_of(const struct guest_memory *memory, const void *host
 			*guest_address = region->is.guest_address + into;
 			return true;
 		}
+	}
+	return false;
+}
+
+bool guest_memory_is_lost(const struct guest_memory *memory)
+{
+	const struct guest_memory *known = memory_known(memory);
+
+	for (unsigned i = 0; i < known->count; i++) {
+		if (foreign_memory_is_lost(known->regions[i].mapping->base))
+			return true;
 	}
 	return false;
 }

@@ -4,9 +4,8 @@
  * mappings of the regions that they have in common. Only get and put may be called by several threads at a time; the
  * rest reads, and what it reads is constant.
  *
- * The files have to be as long as the regions say when they are given to us. A VMM that truncates one later makes our
- * next look at it a SIGBUS, which ends this process: it serves that VMM alone, so the harm is the VMM's own. (Guests
- * cannot do it, and VMMs that wish can seal their files: F_SEAL_SHRINK.)
+ * The files have to be as long as the regions say when they are given to us. A VMM that truncates one later finds its
+ * rings broken: foreign_memory.h.
  *
  * Where nobody tells the regions beforehand, a snapshot has a source that is asked about each address that is not in a
  * region it knows. Such a snapshot grows, but what it knows stays as it is.
@@ -78,6 +77,9 @@ void *guest_memory_at_user(const struct guest_memory *memory, uint64_t user_addr
 /* guest_memory_address_of() - the guest address of what guest_memory_at() has found, or of a byte behind it in the same
  * region. Returns false for what is not in this memory. */
 bool guest_memory_address_of(const struct guest_memory *memory, const void *host, uint64_t *guest_address);
+
+/* Whether the VMM has cut a region's file short, and we have touched what is gone (foreign_memory.h). */
+bool guest_memory_is_lost(const struct guest_memory *memory);
 
 /* Where the last region that is known ends, in guest addresses; 0: there is none. */
 uint64_t guest_memory_end(const struct guest_memory *memory);

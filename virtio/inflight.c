@@ -9,13 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "virtio/foreign_memory.h"
 #include "virtio/vring.h"
 
 struct inflight {
 	struct inflight_area area;
 	void *mapping;
-	size_t mapped; /* bytes */
-	char *base;    /* of the first record */
+	char *base; /* of the first record */
 };
 
 int inflight_create(uint64_t features, struct inflight_area *area)
@@ -57,7 +57,7 @@ static int check_file(const struct inflight_area *area, int fd, const char **why
 
 int inflight_map(const struct inflight_area *area, int fd, struct inflight **out, const char **why)
 {
-	uint64_t before = area->offset & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = area->offset & (page - 1);
 	int error = check_file(area, fd, why);
 	struct inflight *inflight;
 
@@ -68,10 +68,8 @@ int inflight_map(const struct inflight_area *area, int fd, struct inflight **out
 	if (!inflight)
 		return -ENOMEM;
 	inflight->area = *area;
-	inflight->mapped = before + area->size;
-	inflight->mapping = mmap(NULL, inflight->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		(off_t)(area->offset - before));
-	if (inflight->mapping == MAP_FAILED) {
+	inflight->mapping = foreign_memory_map(fd, (off_t)(area->offset - before), before + area->size, page);
+	if (!inflight->mapping) {
 		error = errno;
 		*why = "mmap";
 		free(inflight);
@@ -86,7 +84,7 @@ void inflight_free(struct inflight *inflight)
 {
 	if (!inflight)
 		return;
-	munmap(inflight->mapping, inflight->mapped);
+	foreign_memory_unmap(inflight->mapping);
 	free(inflight);
 }
 

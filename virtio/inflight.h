@@ -1,8 +1,8 @@
 /* virtio/inflight.h -- the memory that holds the records of all rings (vring_record.h): made by us, kept by the VMM, given
  * back to whoever serves it after us.
  *
- * It is a file that cannot shrink where we made it. Another one that the VMM truncates later kills us by SIGBUS, as its
- * guest's memory would.
+ * It is a file that cannot shrink where we made it. Another one that the VMM truncates later is lost as its guest's memory
+ * would be: foreign_memory.h.
  */
 #pragma once
 

@@ -56,7 +56,7 @@ struct vduse {
 	bool waiting;			  /* it is, until orders are carried out */
 	bool again;			  /* it is to be handled again then */
 
-	ev_child on_bus; /* a change of the bus under way */
+	ev_io on_bus; /* a change of the bus under way has ended */
 
 	struct guest_memory *memory; /* counted */
 	struct inflight *inflight;   /* owned */
@@ -481,13 +481,14 @@ static void detached(struct vduse *vduse, int error)
 	end_begin(vduse);
 }
 
-static void on_bus(struct ev_loop *ev, ev_child *watcher, int revents)
+static void on_bus(struct ev_loop *ev, ev_io *watcher, int revents)
 {
 	struct vduse *vduse = watcher->data;
-	int error = vdpa_bus_result(watcher->rstatus);
+	int error;
 
 	(void)revents;
-	ev_child_stop(ev, watcher);
+	ev_io_stop(ev, watcher);
+	error = vdpa_bus_end(watcher->fd);
 	if (vduse->life == VDUSE_DETACHING) {
 		detached(vduse, error);
 		return;
@@ -499,12 +500,12 @@ static void on_bus(struct ev_loop *ev, ev_child *watcher, int revents)
 
 static int bus_change(struct vduse *vduse, enum vdpa_bus_change change)
 {
-	pid_t child = vdpa_bus_begin(change, vduse->device.name);
+	int task = vdpa_bus_begin(change, vduse->device.name);
 
-	if (child < 0)
-		return child;
-	ev_child_set(&vduse->on_bus, child, 0);
-	ev_child_start(vduse->main->ev, &vduse->on_bus);
+	if (task < 0)
+		return task;
+	ev_io_set(&vduse->on_bus, task, EV_READ);
+	ev_io_start(vduse->main->ev, &vduse->on_bus);
 	return 0;
 }
 

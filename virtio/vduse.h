@@ -31,7 +31,7 @@ struct vduse;
 bool vduse_name_is_valid(const char *name);
 
 /* vduse_new() - make the device @name, or take up again the one that a dead process left, and serve it from now on.
- * @main: borrowed: runs the device; outlives it; libev's default loop, which waits for children. @threads: copied; see struct queue_thread.
+ * @main: borrowed: runs the device; outlives it. @threads: copied; see struct queue_thread.
  * @failed: runs, at most once, on the main loop, never inside this call, when the kernel does not want the device, or
  * wants it no longer; the log says why. vduse_stop() has to follow.
  *

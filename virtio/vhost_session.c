@@ -19,7 +19,8 @@
 #define PROTOCOL_FEATURES_OFFERED                                                                       \
 	(VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_LOG_SHMFD | VHOST_USER_PROTOCOL_F_REPLY_ACK | \
 		VHOST_USER_PROTOCOL_F_CONFIG | VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |                   \
-		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS | VHOST_USER_PROTOCOL_F_BACKEND_REQ)
+		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS | VHOST_USER_PROTOCOL_F_BACKEND_REQ |         \
+		VHOST_USER_PROTOCOL_F_RESET_DEVICE | VHOST_USER_PROTOCOL_F_STATUS)
 
 static void close_fd(int *fd)
 {
@@ -28,9 +29,12 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+/* In-order is slower than without: a VMM offers it to a guest only if its operator wants it. A single ring is reset by
+ * what stops and describes it anew: GET_VRING_BASE, then all of SET_VRING_*. */
 static uint64_t features_offered(const struct vhost_session *session)
 {
-	return session->blk->features | VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
+	return session->blk->features | VIRTIO_F_IN_ORDER | VIRTIO_F_RING_RESET |
+	       VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
 }
 
 /* The other direction */
@@ -84,7 +88,7 @@ static void order_answered(struct blk_queue_order *order)
 	}
 	if (order->kind == BLK_ORDER_STOP) {
 		ring->started = false;
-		ring->base = order->base;
+		ring->base = ring->left_at = order->base;
 		close_fd(&ring->kick);
 	}
 	if (--session->orders == 0)
@@ -168,16 +172,24 @@ static void ring_watch(struct vhost_ring *ring)
 	ev_io_start(session->main->ev, &ring->on_first_kick);
 }
 
-static void ring_clear(struct vhost_ring *ring)
+/* But for whom to call; and for where it was: QEMU 7.2 resets a device whose guest moves away, and then asks from where it has
+ * to go on. */
+static void ring_forget(struct vhost_ring *ring)
 {
 	assert(!ring->started);
 	ev_io_stop(ring->session->main->ev, &ring->on_first_kick);
 	close_fd(&ring->kick);
-	close_fd(&ring->call);
-	close_fd(&ring->err);
 	ring->size = ring->base = 0;
 	ring->addr = (struct vhost_user_vring_addr){ 0 };
 	ring->has_addr = ring->enabled = false;
+}
+
+static void ring_clear(struct vhost_ring *ring)
+{
+	ring_forget(ring);
+	ring->left_at = 0;
+	close_fd(&ring->call);
+	close_fd(&ring->err);
 }
 
 static struct vhost_ring *ring_of(struct vhost_session *session, uint64_t index, const char **why)
@@ -233,6 +245,70 @@ static int set_protocol_features(
 		return -EINVAL;
 	session->protocol_features = message->payload.u64;
 	return VHOST_DONE;
+}
+
+/* Reset and status */
+
+/* Memory, log and the descriptors to call by are the VMM's and stay. So does writeback: VMMs remember what the last driver
+ * made of it, and tell the next one that, not us. */
+static int reset_device(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	(void)message;
+	(void)why;
+	for (unsigned i = 0; i < session->ring_count; i++)
+		order_if_started(&session->rings[i], BLK_ORDER_STOP);
+	if (session->orders)
+		return VHOST_AGAIN;
+	for (unsigned i = 0; i < session->ring_count; i++)
+		ring_forget(&session->rings[i]);
+	inflight_free(session->inflight);
+	session->inflight = NULL;
+	session->features = 0;
+	session->status = 0;
+	session->needs_reset = false;
+	return VHOST_DONE;
+}
+
+/* Spec: "Driver Requirements: Reserved Feature Bits". */
+static bool features_go_together(uint64_t features)
+{
+	const uint64_t modern = VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER | VIRTIO_F_RING_RESET;
+
+	return (features & VIRTIO_F_VERSION_1) || !(features & modern);
+}
+
+/* Spec: "Device Status Field"; a driver that finds FEATURES_OK missing has to give up. */
+static int set_status(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	uint64_t status = message->payload.u64;
+
+	*why = "a device status has 8 bits";
+	if (status > VIRTIO_STATUS_MAX)
+		return -EINVAL;
+	if (status == 0)
+		return reset_device(session, message, why);
+	if (!features_go_together(session->features))
+		status &= ~(uint64_t)VIRTIO_STATUS_FEATURES_OK;
+	session->status = (uint8_t)(status & ~(uint64_t)VIRTIO_STATUS_NEEDS_RESET);
+	return VHOST_DONE;
+}
+
+static int get_status(struct vhost_session *session, struct vhost_message *message, const char **why)
+{
+	(void)why;
+	message->payload.u64 = session->status | (session->needs_reset ? VIRTIO_STATUS_NEEDS_RESET : 0);
+	message->header.size = sizeof(uint64_t);
+	return VHOST_DONE;
+}
+
+/* Spec: "the device MUST send a device configuration change notification". */
+static void on_ring_broken(void *arg)
+{
+	struct vhost_session *session = arg;
+
+	session->needs_reset = true;
+	if (session->protocol_features & VHOST_USER_PROTOCOL_F_STATUS)
+		vhost_session_tell_config(session);
 }
 
 /* SET_OWNER begins what a connection begins already; of RESET_OWNER the specification recommends to ignore it. */
@@ -424,7 +500,7 @@ static int set_vring_base(struct vhost_session *session, struct vhost_message *m
 	*why = "a new base for a ring that is started";
 	if (ring->started)
 		return -EBUSY;
-	ring->base = state->num;
+	ring->base = ring->left_at = state->num;
 	return VHOST_DONE;
 }
 
@@ -441,7 +517,7 @@ static int get_vring_base(struct vhost_session *session, struct vhost_message *m
 	/* An old kick must not start it again. */
 	close_fd(&ring->kick);
 	ring_watch(ring);
-	message->payload.state.num = ring->base;
+	message->payload.state.num = ring->left_at;
 	message->header.size = sizeof(message->payload.state);
 	return VHOST_DONE;
 }
@@ -695,6 +771,9 @@ static const struct vhost_request_kind kinds[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, false, set_config },
 	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", RECORD, 0, true, get_inflight_fd },
 	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", RECORD, 1, false, set_inflight_fd },
+	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", 0, 0, 0, false, reset_device },
+	[VHOST_USER_SET_STATUS] = { "SET_STATUS", U64, U64, 0, false, set_status },
+	[VHOST_USER_GET_STATUS] = { "GET_STATUS", 0, 0, 0, true, get_status },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", 0, 0, 0, true, get_max_mem_slots },
 	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", REGION, REGION, 1, false, add_mem_reg },
 	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", REGION, REGION, 1, false, rem_mem_reg },
@@ -729,6 +808,7 @@ int vhost_session_init(struct vhost_session *session, struct virtio_blk *blk, st
 			vhost_session_fini(session);
 			return -ENOMEM;
 		}
+		blk_queue_on_break(ring->queue, on_ring_broken, session);
 		session->ring_count++;
 	}
 	return 0;
@@ -764,7 +844,8 @@ bool vhost_session_end(struct vhost_session *session)
 	inflight_free(session->inflight);
 	session->inflight = NULL;
 	close_fd(&session->channel);
-	session->has_begun = false;
+	session->has_begun = session->needs_reset = false;
+	session->status = 0;
 	dirty_log_put(session->log);
 	session->log = NULL;
 	session->features = session->protocol_features = 0;

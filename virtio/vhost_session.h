@@ -16,7 +16,8 @@ struct vhost_ring {
 	struct blk_queue *queue;       /* owned */
 	struct blk_queue_order order;  /* to the queue; in use while it is one of session->orders */
 
-	uint32_t size, base; /* size 0: not told yet */
+	uint32_t size, base; /* size 0: not told yet; base: to start at */
+	uint32_t left_at; /* where it was stopped, or told to start at since: what GET_VRING_BASE asks for */
 	struct vhost_user_vring_addr addr;
 	bool has_addr, enabled, started;
 	int kick, call, err; /* owned; -1: none */
@@ -32,6 +33,8 @@ struct vhost_session {
 	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
 	int channel;			      /* owned: for requests of ours to the VMM; -1: none */
 	bool has_begun;			      /* a ring was started */
+	uint8_t status;			      /* as the driver told it; of ours only whether it may be */
+	bool needs_reset;		      /* a ring was broken since the device was reset last */
 	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
 	struct vhost_ring *rings; /* owned */
 	unsigned ring_count;

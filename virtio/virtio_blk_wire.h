@@ -20,6 +20,15 @@
 #define VIRTIO_F_VERSION_1	    (1ull << 32)
 #define VIRTIO_F_ACCESS_PLATFORM    (1ull << 33)
 #define VIRTIO_F_RING_PACKED	    (1ull << 34)
+#define VIRTIO_F_IN_ORDER	    (1ull << 35)
+#define VIRTIO_F_RING_RESET	    (1ull << 40)
+
+/* Spec: "Device Status Field". */
+enum virtio_status {
+	VIRTIO_STATUS_FEATURES_OK = 8,
+	VIRTIO_STATUS_NEEDS_RESET = 64, /* the device's alone to set */
+	VIRTIO_STATUS_MAX = 255,
+};
 
 #define VIRTIO_BLK_SECTOR_SIZE 512u
 #define VIRTIO_BLK_ID_SIZE     20u

@@ -16,6 +16,7 @@ int vring_init(struct vring *ring, const struct vring_setup *setup, const struct
 	memset(ring, 0, sizeof(*ring));
 	ring->layout = setup->features & VIRTIO_F_RING_PACKED ? &vring_packed_layout : &vring_split_layout;
 	ring->setup = *setup;
+	ring->order.kept = setup->features & VIRTIO_F_IN_ORDER;
 	if (!vring_size_is_valid(setup->features, setup->size)) {
 		ring->broken = "its size is more than 1024, or no power of two";
 		return -EINVAL;

@@ -1,7 +1,7 @@
 /* virtio/vring.h -- one virtqueue in guest memory, seen from the device: one face, whatever the layout.
  *
- * The device takes chains that the driver has made available, gives each back when it is done, in any order, and
- * publishes what it gave back all at once. A ring belongs to one thread. Its memory is hostile: what the driver wrote is
+ * The device takes chains that the driver has made available, gives each back when it is done, in any order (a driver that
+ * has negotiated VIRTIO_F_IN_ORDER sees them in the order it made them available), and publishes what it gave back all at once. A ring belongs to one thread. Its memory is hostile: what the driver wrote is
  * copied once, checked, and the copy is used. A driver that breaks the rules of the ring itself breaks it: nothing more
  * is taken; a bad buffer in a sound ring only spoils its own chain.
  *
@@ -16,6 +16,7 @@
 
 #include "virtio/dirty_log.h"
 #include "virtio/guest_memory.h"
+#include "virtio/vring_order.h"
 
 #define VRING_SIZE_MAX 1024u
 
@@ -114,6 +115,22 @@ struct vring_record {
 	uint16_t next[VRING_SIZE_MAX];
 };
 
+/* A chain that is out; done: it waits for those before it. */
+struct vring_turn {
+	uint16_t id;
+	bool done;
+	uint32_t written;
+};
+
+/* Where chains go back in order: the places first .. end - 1 of turn, modulo its size. */
+struct vring_order {
+	bool kept; /* else the rest is unused */
+	uint16_t first, end;
+	struct vring_turn turn[VRING_SIZE_MAX];
+	uint16_t place[VRING_SIZE_MAX]; /* by id, of those that are out */
+	bool is_out[VRING_SIZE_MAX];	/* by id */
+};
+
 struct vring {
 	const struct vring_layout *layout;
 	struct vring_setup setup;	   /* constant */
@@ -122,6 +139,7 @@ struct vring {
 	struct dirty_log *log;		   /* borrowed: until vring_log(); NULL: nobody wants to know */
 	uint64_t log_used;		   /* guest address of the used ring, or of the device's events */
 	struct vring_record record;
+	struct vring_order order;
 	union {
 		struct vring_split split;
 		struct vring_packed packed;
@@ -164,14 +182,23 @@ static inline bool vring_has_taken(const struct vring *ring)
 /* vring_take() - the next chain: those taken before we came in their order, then available ones. VRING_BROKEN: see ring->broken; from then on for ever. */
 static inline enum vring_taken vring_take(struct vring *ring, struct vring_chain *chain)
 {
-	return ring->broken ? VRING_BROKEN : ring->layout->take(ring, chain);
+	enum vring_taken taken = ring->broken ? VRING_BROKEN : ring->layout->take(ring, chain);
+
+	if (taken == VRING_TAKEN && ring->order.kept && !vring_order_take(ring, chain->id)) {
+		ring->broken = "a chain is available twice";
+		return VRING_BROKEN;
+	}
+	return taken;
 }
 
 /* vring_give() - give chain @id back: @written bytes from the first writable one on hold what they should.
  * The driver sees it after vring_publish(), that of a packed ring maybe before. */
 static inline void vring_give(struct vring *ring, uint16_t id, uint32_t written)
 {
-	ring->layout->give(ring, id, written);
+	if (ring->order.kept)
+		vring_order_give(ring, id, written);
+	else
+		ring->layout->give(ring, id, written);
 }
 
 /* vring_publish() - show the driver all that was given back. Returns whether it wants to be called. */

@@ -21,8 +21,8 @@ class PeerMissing(Exception):
 class Peer:
     """One running process: pid, where it listens, and the address in each dialect."""
 
-    def __init__(self, name, pid, address, process=None):
-        self.name, self.pid, self.address, self.process = name, pid, address, process
+    def __init__(self, name, pid, address, process=None, export=""):
+        self.name, self.pid, self.address, self.process, self.export = name, pid, address, process, export
 
     @property
     def uri(self):
@@ -62,13 +62,25 @@ class Place:
     def path(self, name):
         return os.path.join(self.folder, name)
 
+    def psk(self):
+        """A file with the key of user "bench"; in a folder of its own and of this name, as qemu-nbd wants it."""
+        path = os.path.join(self.path("psk"), "keys.psk")
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path))
+            with open(path, "w") as keys:
+                keys.write("bench:" + os.urandom(32).hex() + "\n")
+        return path
+
     def prefix(self):
         """Shares one CPU with the load, ahead of whatever else the machine does."""
         return [] if self.cpu is None else ["taskset", "-c", str(self.cpu), "nice", "-n", "-10"]
 
     def address(self, name):
         if self.transport == "unix":
-            return "unix:" + self.path(name + ".nbd")
+            path = self.path(name + ".nbd")
+            if os.path.exists(path):  # of one that has ended: not every server replaces it
+                os.unlink(path)
+            return "unix:" + path
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return "127.0.0.1:%d" % probe.getsockname()[1]
@@ -80,12 +92,12 @@ class Place:
         return subprocess.Popen(self.prefix() + command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                 env=dict(os.environ, **(env or {})))
 
-    def wait(self, peer, ready):
-        """Returns @peer once ready() is true."""
+    def wait(self, peer, ready, log_name=None):
+        """Returns @peer once ready() is true; where it ends instead, the reason is in its log."""
         deadline = time.monotonic() + START_S
         while not ready():
             if not alive(peer) or time.monotonic() > deadline:
-                with open(self.path(peer.name + ".log"), errors="replace") as log:
+                with open(self.path((log_name or peer.name) + ".log"), errors="replace") as log:
                     last = log.read().strip().splitlines()[-1:] or ["it says nothing"]
                 peer.stop()
                 raise PeerMissing(f"{peer.name} did not start: {last[0]}")
@@ -97,11 +109,13 @@ class Place:
         return subprocess.run([self.tool("nbdload"), "-c", peer.address, "-N", "1", "--timeout", "2"],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
-    def listens(self, path):
-        """Whether @path is a socket somebody listens on."""
-        with socket.socket(socket.AF_UNIX) as probe:
+    def listens(self, peer):
+        """Whether @peer accepts connections."""
+        unix = peer.address.startswith("unix:")
+        host, _, port = peer.address.rpartition(":")
+        with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as probe:
             try:
-                probe.connect(path)
+                probe.connect(peer.address[5:] if unix else (host, int(port)))
             except OSError:
                 return False
         return True
@@ -109,31 +123,63 @@ class Place:
 
 # NBD servers --------------------------------------------------------------------------------------------------------
 
-def server_command(name, place, address):
-    """The command of server @name on @address, and what its environment needs."""
+PLAIN, DIRECT, TLS = "plain", "direct", "tls"  # modes of a server: page cache; around it; page cache and TLS
+
+
+def vnbd_server(place, address, mode):
+    keys = ["--tls=on", "--tls-psk=" + place.psk()] if mode == TLS else []
+    cache = ",cache=none" if mode == DIRECT else ""
+    return [os.path.join(place.build, "vnbd-server"), "--listen", address, "--export",
+            "=" + place.image + cache] + keys, {}
+
+
+def floor(place, address, mode):
+    if mode != PLAIN:
+        raise PeerMissing("has one mode")
+    where = ["-u", address[5:]] if address.startswith("unix:") else ["-t", address.rpartition(":")[2]]
+    return [place.tool("nbdfloor")] + where + ["-f", place.image], {}
+
+
+def no_disk(place, address, _):
+    """What network and protocol cost."""
+    command, env = floor(place, address, PLAIN)
+    return command[:-2] + ["-s", str(os.path.getsize(place.image))], env
+
+
+def nbdkit(place, address, mode):
     host, _, port = address.rpartition(":")
-    sock = address[5:] if address.startswith("unix:") else None
-    if name == "vnbd-server":
-        return [os.path.join(place.build, name), "--listen", address, "--export", "=" + place.image], {}
-    if name.startswith("floor"):
-        return [place.tool("nbdfloor")] + (["-u", sock] if sock else ["-t", port]) + ["-f", place.image], {}
-    if name == "nbdkit":
-        return ["nbdkit", "-f"] + (["-U", sock] if sock else ["-i", host, "-p", port]) + ["file", place.image], {}
-    if name == "qemu-nbd":
-        where = ["-k", sock] if sock else ["-b", host, "-p", port]
-        return (["qemu-nbd", "-t", "-e", "8", "-f", "raw", "--discard=unmap", "--cache=writeback", "--aio=io_uring"] +
-                where + [place.image]), {"LD_PRELOAD": os.path.abspath(place.tool("nodelay.so"))}
-    raise PeerMissing(f"no such server: {name}")
+    where = ["-U", address[5:]] if address.startswith("unix:") else ["-i", host, "-p", port]
+    keys = ["--tls=on", "--tls-psk=" + place.psk()] if mode == TLS else []
+    if mode == DIRECT:
+        raise PeerMissing("has no O_DIRECT")
+    return ["nbdkit", "-f"] + where + keys + ["file", place.image], {}
 
 
-def start_nbd_server(place, address):
+def qemu_nbd(place, address, mode):
+    host, _, port = address.rpartition(":")
+    where = ["-k", address[5:]] if address.startswith("unix:") else ["-b", host, "-p", port]
+    keys = ["--object", "tls-creds-psk,id=keys,endpoint=server,dir=" + os.path.dirname(place.psk()),
+            "--tls-creds", "keys"] if mode == TLS else []
+    # locking=off: the other servers, which have the image open too, exclude it otherwise
+    image = f"driver=raw,file.driver=file,file.locking=off,file.discard=unmap,file.filename={place.image}," + \
+        ("file.aio=native,file.cache.direct=on" if mode == DIRECT else "file.aio=io_uring")
+    return (["qemu-nbd", "-t", "-e", "4096"] + keys + ["--image-opts"] + where + [image],
+            {"LD_PRELOAD": os.path.abspath(place.tool("nodelay.so"))})
+
+
+SERVER_COMMANDS = {"vnbd-server": vnbd_server, "nbdkit": nbdkit, "qemu-nbd": qemu_nbd, "floor": floor,
+                   "no disk": no_disk}
+
+
+def launch_nbd_server(place, address, exports=("disk",)):
     """nbd-server -d ends after its first client, so it has to daemonize: its pid is in a file."""
     config, pid_file = place.path("nbd-server.conf"), place.path("nbd-server.pid")
     where = f"unixsock = {address[5:]}" if address.startswith("unix:") else \
         "listenaddr = {}\nport = {}".format(*address.rsplit(":", 1))
     with open(config, "w") as out:
-        out.write(f"[generic]\nallowlist = false\n{where}\n[disk]\nexportname = {place.image}\n"
-                  "flush = true\nfua = true\n")
+        out.write(f"[generic]\nallowlist = false\n{where}\n")
+        for name in exports:
+            out.write(f"[{name}]\nexportname = {place.image}\nflush = true\nfua = true\n")
     if os.path.exists(pid_file):
         os.unlink(pid_file)
     place.spawn("nbd-server", ["nbd-server", "-C", config, "-p", pid_file]).wait()
@@ -141,24 +187,44 @@ def start_nbd_server(place, address):
     while not (os.path.exists(pid_file) and os.path.getsize(pid_file)):
         if time.monotonic() > deadline:
             raise PeerMissing("nbd-server did not start")
-        time.sleep(0.02)
+        time.sleep(0.0005)
     with open(pid_file) as pid:
-        return Peer("nbd-server", int(pid.read()), address)
+        return Peer("nbd-server", int(pid.read()), address, export="disk")
 
 
-EXPORT = {"nbd-server": "disk"}  # the others serve the default export, ""
-
-
-def start_server(name, place):
-    address = place.address(name)
+def launch_server(name, place, address, mode=PLAIN):
+    """Started, and perhaps not serving yet."""
     if name == "nbd-server":
-        peer = start_nbd_server(place, address)
+        if mode != PLAIN:
+            raise PeerMissing("nbd-server: page cache and no TLS only")
+        return launch_nbd_server(place, address)
+    command, env = SERVER_COMMANDS[name](place, address, mode)
+    process = place.spawn(f"{name}-{mode}", command, env)
+    return Peer(name, process.pid, address, process)
+
+
+def start_server(name, place, mode=PLAIN):
+    peer = launch_server(name, place, place.address(f"{name}-{mode}"), mode)
+    if name == "nbd-server":
         time.sleep(0.1)
         return peer
-    command, env = server_command(name, place, address)
-    process = place.spawn(name, command, env)
-    peer = Peer(name, process.pid, address, process)
-    return place.wait(peer, lambda: place.serves(peer))
+    ready = place.listens if mode == TLS else place.serves
+    return place.wait(peer, lambda: ready(peer), f"{name}-{mode}")
+
+
+def start_exports(name, place, count):
+    """A server with @count exports of the image."""
+    address, exports = place.address("exports"), [f"disk{i}" for i in range(count)]
+    if name == "nbd-server":
+        peer = launch_nbd_server(place, address, exports)
+        time.sleep(0.1)
+        return peer
+    command = [os.path.join(place.build, name), "--listen", address]
+    for export in exports:
+        command += ["--export", f"{export}={place.image},readonly"]
+    process = place.spawn("exports", command)
+    peer = Peer("exports", process.pid, address, process)
+    return place.wait(peer, lambda: place.listens(peer))
 
 
 # vhost-user-blk back-ends in front of an NBD server -----------------------------------------------------------------
@@ -183,6 +249,6 @@ def start_bridge(name, place, server):
     label = f"{name}-{server.name}"
     path = place.path(label + ".vu")
     process = place.spawn(label, bridge_command(name, place, server, path))
-    peer = Peer(label, process.pid, path, process)
+    peer = Peer(name, process.pid, path, process)
     # qemu-storage-daemon serves one connection at a time: the socket's file is all that may be looked at
-    return place.wait(peer, lambda: os.path.exists(path))
+    return place.wait(peer, lambda: os.path.exists(path), label)

@@ -1,69 +1,14 @@
 /* tests/fuzz/fuzz_vring_packed.c -- a driver's descriptors, events and headers, as it likes, before and between the turns:
  * taken, parsed, done in another order. */
 #include "tests/unit/packed_driver.h"
-#include "virtio/blk_request.h"
+
+#include "tests/fuzz/ring_input.h"
 #include "virtio/inflight_wire.h"
 
 /* No power of two: packed rings need not be. */
 enum { RING = 11, TABLE = 48 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct driver driver;
-static struct guest_memory *memory;
-static struct virtio_blk blk;
-static struct blk_request request;
-
-static void begin(void)
-{
-	const struct virtio_blk_config config = {
-		.facts = { .size = 1 << 20,
-			.block_size_min = 512,
-			.block_size_preferred = 4096,
-			.data_max = 5000,
-			.volatile_cache = true,
-			.can_flush = true,
-			.can_trim = true,
-			.can_zero = true },
-		.num_queues = 1,
-		.serial = "fuzz",
-	};
-
-	driver_init(&driver, RING);
-	memory = driver_memory(&driver);
-	if (virtio_blk_init(&blk, &config))
-		abort();
-	request.magic = BLK_REQUEST_MAGIC;
-}
-
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-/* Where a record may be: behind the buffers of the second region. */
-enum { AT_RECORD = DRIVER_REGION + 0x80000 };
-
-static uint32_t next(struct input *input, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	while (bytes-- > 0 && input->size > 0) {
-		value = value << 8 | *input->data++;
-		input->size--;
-	}
-	return value;
-}
-
-/* Most addresses are in memory, some at its edges, a few anywhere. */
-static uint64_t next_address(struct input *input)
-{
-	uint32_t value = next(input, 3);
-
-	if ((value & 0xf00000) == 0xf00000)
-		return (uint64_t)value << 44 | value;
-	return DRIVER_GUEST + (value & 0x1fffff);
-}
 
 /* Most are available in their first lap. */
 static void fill_descs(struct packed_desc *desc, unsigned count, struct input *input)
@@ -112,19 +57,6 @@ static void fill_record(struct inflight_packed *record, struct input *input)
 	}
 }
 
-static void touch(const struct block_req *block)
-{
-	for (unsigned i = 0; i < block->iov_count; i++) {
-		volatile uint8_t *at = block->iov[i].iov_base;
-
-		if (block->op == BLOCK_READ)
-			at[0] = at[block->iov[i].iov_len - 1] = 0;
-		else
-			(void)(at[0] + at[block->iov[i].iov_len - 1]);
-		block->iov[i].iov_len = 0;
-	}
-}
-
 static void carry_out(void)
 {
 	int error = blk_request_parse(&request, &blk, blk.features);
@@ -163,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t features, base;
 
 	if (!memory)
-		begin();
+		ring_begin(RING);
 	features = next(&input, 1);
 	base = features & 4 ? PACKED_START : next(&input, 4);
 	setup = driver_setup(&driver, VIRTIO_F_RING_PACKED | (uint64_t)(features & 3) << 28, base);

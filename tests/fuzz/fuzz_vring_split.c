@@ -1,67 +1,10 @@
 /* tests/fuzz/fuzz_vring_split.c -- a driver's descriptors, indices and headers, as it likes: taken, parsed, done. */
-#include "tests/unit/split_driver.h"
-#include "virtio/blk_request.h"
+#include "tests/fuzz/ring_input.h"
 #include "virtio/inflight_wire.h"
 
 enum { RING = 16, TABLE = 48 };
 
-/* Where a record may be: behind the buffers of the second region. */
-enum { AT_RECORD = DRIVER_REGION + 0x80000 };
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct driver driver;
-static struct guest_memory *memory;
-static struct virtio_blk blk;
-static struct blk_request request;
-
-static void begin(void)
-{
-	const struct virtio_blk_config config = {
-		.facts = { .size = 1 << 20,
-			.block_size_min = 512,
-			.block_size_preferred = 4096,
-			.data_max = 5000,
-			.volatile_cache = true,
-			.can_flush = true,
-			.can_trim = true,
-			.can_zero = true },
-		.num_queues = 1,
-		.serial = "fuzz",
-	};
-
-	driver_init(&driver, RING);
-	memory = driver_memory(&driver);
-	if (virtio_blk_init(&blk, &config))
-		abort();
-	request.magic = BLK_REQUEST_MAGIC;
-}
-
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint32_t next(struct input *input, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	while (bytes-- > 0 && input->size > 0) {
-		value = value << 8 | *input->data++;
-		input->size--;
-	}
-	return value;
-}
-
-/* Most addresses are in memory, some at its edges, a few anywhere. */
-static uint64_t next_address(struct input *input)
-{
-	uint32_t value = next(input, 3);
-
-	if ((value & 0xf00000) == 0xf00000)
-		return (uint64_t)value << 44 | value;
-	return DRIVER_GUEST + (value & 0x1fffff);
-}
 
 static void fill_descs(struct driver_desc *desc, unsigned count, struct input *input)
 {
@@ -94,19 +37,6 @@ static void fill_record(struct inflight_split *record, uint16_t used_idx, struct
 	}
 }
 
-static void touch(const struct block_req *block)
-{
-	for (unsigned i = 0; i < block->iov_count; i++) {
-		volatile uint8_t *at = block->iov[i].iov_base;
-
-		if (block->op == BLOCK_READ)
-			at[0] = at[block->iov[i].iov_len - 1] = 0;
-		else
-			(void)(at[0] + at[block->iov[i].iov_len - 1]);
-		block->iov[i].iov_len = 0;
-	}
-}
-
 static void carry_out(struct vring *ring)
 {
 	uint64_t features = blk.features;
@@ -128,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned turns;
 
 	if (!memory)
-		begin();
+		ring_begin(RING);
 	setup = driver_setup(&driver, (uint64_t)next(&input, 1) << 28, (uint16_t)next(&input, 2));
 	*driver_used_idx(&driver) = setup.base;
 	driver.avail[1] = (uint16_t)(setup.base + next(&input, 1) % (RING + 3));

@@ -53,6 +53,12 @@ guest_said_or_gone()
 	guest_said "$1" || gone guest
 }
 
+# tell_guest URI TOLD_AT: what told() in the guest waits for.
+tell_guest()
+{
+	qemu-io -f raw "$1" -c "write -P 0x6d $2 4096"
+}
+
 # guest_result NAME: the value that the job printed.
 guest_result()
 {

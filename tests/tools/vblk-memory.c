@@ -2,7 +2,7 @@
  * bridge's network and server are taken away, for driving the device by load generators and VMMs.
  *
  * Prints "ready" when it listens. SIGTERM ends it; it then prints how many operations of each kind its disk was asked
- * for. With --later, nothing completes inside its own submission.
+ * for. With --later, nothing completes inside its own submission, and the last one of a turn completes first.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -30,7 +30,7 @@ static atomic_ullong done_count[BLOCK_OPS], fua_count;
 struct memory_disk {
 	struct disk disk;
 	struct loop *loop;
-	struct block_req *first, **last; /* with --later: to be completed in the next turn */
+	struct block_req *first; /* with --later: to be completed in the next turn, the last one first */
 	bool later;
 	ev_prepare on_turn;
 	ev_idle awake;
@@ -83,9 +83,8 @@ static int memory_submit(struct disk *disk, struct block_req *req)
 	carry_out(req);
 	if (!memory->later)
 		return 0;
-	req->wait.next = NULL;
-	*memory->last = req;
-	memory->last = &req->wait.next;
+	req->wait.next = memory->first;
+	memory->first = req;
 	ev_idle_start(memory->loop->ev, &memory->awake);
 	return DISK_PENDING;
 }
@@ -99,7 +98,6 @@ static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 
 	(void)revents;
 	memory->first = NULL;
-	memory->last = &memory->first;
 	ev_idle_stop(ev, &memory->awake);
 	for (; req; req = next) {
 		next = req->wait.next;
@@ -131,7 +129,6 @@ static void disk_start(struct memory_disk *memory, const struct disk_facts *fact
 {
 	memory->disk.ops = &memory_ops;
 	memory->disk.facts = *facts;
-	memory->last = &memory->first;
 	memory->later = later;
 	memory->loop = &memory->own_loop;
 	memory->stop.read = stop_loop;

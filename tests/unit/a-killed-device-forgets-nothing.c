@@ -34,13 +34,16 @@ struct scenario {
 	bool packed;
 	unsigned size, chains;
 	uint16_t counts[4];
+	uint64_t features;
 };
 
 static const struct scenario scenarios[] = {
-	{ "split, chains of two", false, SIZE, 4, { 2, 2, 2, 2 } },
-	{ "packed, chains that fill the ring", true, SIZE - 1, 4, { 1, 3, 2, 1 } },
-	{ "packed, room to spare", true, SIZE, 3, { 2, 1, 2 } },
-	{ "packed, one chain as long as the ring", true, 5, 1, { 5 } },
+	{ "split, chains of two", false, SIZE, 4, { 2, 2, 2, 2 }, 0 },
+	{ "packed, chains that fill the ring", true, SIZE - 1, 4, { 1, 3, 2, 1 }, 0 },
+	{ "packed, room to spare", true, SIZE, 3, { 2, 1, 2 }, 0 },
+	{ "packed, one chain as long as the ring", true, 5, 1, { 5 }, 0 },
+	{ "split, in order", false, SIZE, 4, { 2, 2, 2, 2 }, VIRTIO_F_IN_ORDER },
+	{ "packed, in order", true, SIZE - 1, 4, { 1, 3, 2, 1 }, VIRTIO_F_IN_ORDER },
 };
 
 /* A driver and what it waits for, in the order it was offered. */
@@ -183,6 +186,7 @@ static void reap(struct world *w)
 		while (at < w->wait_count && w->waits[at] != id)
 			at++;
 		assert_true(at < w->wait_count);
+		assert_true(at == 0 || !(w->scenario->features & VIRTIO_F_IN_ORDER));
 		w->wait_count--;
 		memmove(&w->waits[at], &w->waits[at + 1], (w->wait_count - at) * sizeof(w->waits[0]));
 		w->busy[chain_of(w, (uint16_t)id)] = false;
@@ -199,10 +203,10 @@ static void device_fail(void)
 
 static void device_begin(struct world *w)
 {
-	struct vring_setup setup = driver_setup(&w->driver, 0, 0);
+	struct vring_setup setup = driver_setup(&w->driver, w->scenario->features, 0);
 
 	if (w->scenario->packed) {
-		setup.features = VIRTIO_F_RING_PACKED;
+		setup.features |= VIRTIO_F_RING_PACKED;
 		setup.base = PACKED_START;
 	}
 	setup.record = record_of(w);
@@ -350,6 +354,8 @@ int main(void)
 		cmocka_unit_test_prestate(nothing_is_lost_or_repeated, (void *)&scenarios[1]),
 		cmocka_unit_test_prestate(nothing_is_lost_or_repeated, (void *)&scenarios[2]),
 		cmocka_unit_test_prestate(nothing_is_lost_or_repeated, (void *)&scenarios[3]),
+		cmocka_unit_test_prestate(nothing_is_lost_or_repeated, (void *)&scenarios[4]),
+		cmocka_unit_test_prestate(nothing_is_lost_or_repeated, (void *)&scenarios[5]),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

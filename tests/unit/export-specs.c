@@ -44,12 +44,17 @@ static const struct {
 	{ "a=", "the path is empty" },
 	{ "a=,readonly", "the path is empty" },
 	{ "a=/d,", "unknown key ''" },
-	{ "a=/d,cach=none", "unknown key 'cach'; known: cache=MODE, readonly, description=TEXT" },
+	{ "a=/d,cach=none",
+		"unknown key 'cach'; known: cache=MODE, readonly, overlay=FILE, description=TEXT" },
 	{ "a=/d,cache=never",
 		"unknown cache mode 'never'; known: writeback, writethrough, none, directsync, unsafe" },
 	{ "a=/d,cache", "'cache' needs a value" },
 	{ "a=/d,readonly=yes", "'readonly' takes no value" },
 	{ "a=/d,readonly,readonly", "'readonly' is given twice" },
+	{ "a=/d,overlay=", "'overlay' needs a file, or 'temporary'" },
+	{ "a=/d,overlay", "'overlay' needs a value" },
+	{ "a=/d,readonly,overlay=/o", "'overlay' takes writes, 'readonly' does not" },
+	{ "a=memory:1M,overlay=/o", "'overlay' is not for memory" },
 	{ "a=memory:",
 		"not memory:SIZE, with bytes or K, M, G, T: 'memory:' (a file of that name is ./memory:)" },
 	{ "a=memory:0", "not memory:SIZE" },
@@ -114,6 +119,24 @@ static void too_long(void **state)
 	export_spec_fini(&spec);
 }
 
+static void overlays(void **state)
+{
+	struct export_spec spec;
+	char why[256];
+
+	(void)state;
+	assert_int_equal(export_spec_parse("a=/d,overlay=/o,,o,cache=unsafe", &spec, why, sizeof(why)), 0);
+	assert_true(spec.has_overlay && spec.mode == CACHE_unsafe);
+	assert_string_equal(spec.overlay, "/o,o");
+	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse("a=/d,overlay=temporary", &spec, why, sizeof(why)), 0);
+	assert_true(spec.has_overlay && !spec.overlay);
+	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse("a=/d,overlay=./temporary", &spec, why, sizeof(why)), 0);
+	assert_string_equal(spec.overlay, "./temporary");
+	export_spec_fini(&spec);
+}
+
 static void folders(void **state)
 {
 	struct export_spec spec;
@@ -128,6 +151,8 @@ static void folders(void **state)
 	assert_int_equal(export_spec_parse_folder("memory:1G", &spec, why, sizeof(why)), 0);
 	assert_int_equal(spec.memory_size, 0);
 	export_spec_fini(&spec);
+	assert_int_equal(export_spec_parse_folder("/d,overlay=temporary", &spec, why, sizeof(why)), -EINVAL);
+	assert_string_equal(why, "'overlay' is not for directories");
 	assert_int_equal(export_spec_parse_folder(",readonly", &spec, why, sizeof(why)), -EINVAL);
 	assert_string_equal(why, "the path is empty");
 }
@@ -137,6 +162,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_specs),
 		cmocka_unit_test(bad_specs),
+		cmocka_unit_test(overlays),
 		cmocka_unit_test(folders),
 		cmocka_unit_test(too_long),
 	};

@@ -7,7 +7,7 @@
 
 #include "cache/disk_memory.h"
 
-#define MIB (1u << 20)
+#define MIB (1ull << 20)
 
 static struct uring ring;
 
@@ -115,6 +115,47 @@ static void zeroes_may_stay_allocated(void **state)
 	assert_true(resident() < before + 50 * MIB);
 }
 
+static void tells_what_is_held(void **state)
+{
+	struct block_extent extents[8];
+	struct asked asked = { .req = { .op = BLOCK_STATUS, .offset = 5, .length = 64 * MIB - 5 } };
+	struct disk *disk = open_memory(1ull << 40);
+	char byte = 1;
+
+	(void)state;
+	assert_true(disk->facts.can_status);
+	assert_int_equal(ask_data(disk, &ring, BLOCK_WRITE, 0, 32 * MIB + 4097, &byte, 1), 0);
+	asked.req.extents.list = extents;
+	asked.req.extents.max = 8;
+	assert_int_equal(ask(disk, &ring, &asked), 0);
+	assert_int_equal(asked.req.extents.count, 3);
+	assert_int_equal(extents[0].flags, BLOCK_EXTENT_HOLE | BLOCK_EXTENT_ZERO);
+	assert_int_equal(extents[0].length + 5, 32 * MIB + 4096);
+	assert_int_equal(extents[1].flags, 0);
+	assert_int_equal(extents[1].length, 4096);
+	assert_int_equal(extents[2].flags, BLOCK_EXTENT_HOLE | BLOCK_EXTENT_ZERO);
+	assert_int_equal(extents[0].length + extents[1].length + extents[2].length, 64 * MIB - 5);
+
+	asked.req.flags = BLOCK_ONE_EXTENT;
+	asked.req.offset = 32 * MIB + 4096;
+	asked.req.length = 100;
+	asked.req.extents.max = 8;
+	assert_int_equal(ask(disk, &ring, &asked), 0);
+	assert_int_equal(asked.req.extents.count, 1);
+	assert_true(extents[0].flags == 0 && extents[0].length == 100);
+
+	/* More than is looked at: what is told is true, and not nothing. */
+	assert_int_equal(ask_range(disk, &ring, BLOCK_TRIM, 0, 0, 64 * MIB), 0);
+	asked.req.flags = 0;
+	asked.req.offset = 0;
+	asked.req.length = 1ull << 40;
+	assert_int_equal(ask(disk, &ring, &asked), 0);
+	assert_int_equal(asked.req.extents.count, 1);
+	assert_int_equal(extents[0].flags, BLOCK_EXTENT_HOLE | BLOCK_EXTENT_ZERO);
+	assert_in_range(extents[0].length, 64 * MIB, (1ull << 40) - 1);
+	disk_free(disk);
+}
+
 static void has_every_command(void **state)
 {
 	struct disk *disk = open_memory(MIB);
@@ -146,6 +187,7 @@ int main(void)
 		cmocka_unit_test(keeps_what_is_written),
 		cmocka_unit_test(gives_memory_back),
 		cmocka_unit_test(zeroes_may_stay_allocated),
+		cmocka_unit_test(tells_what_is_held),
 		cmocka_unit_test(has_every_command),
 		cmocka_unit_test(too_much_is_refused),
 	};

@@ -24,7 +24,7 @@ static const struct bad bads[] = {
 	{ "SET_FEATURES of nothing", VHOST_USER_SET_FEATURES, 0, { 0 }, 0 },
 	{ "SET_FEATURES, too long", VHOST_USER_SET_FEATURES, 16, { 0 }, 0 },
 	{ "SET_FEATURES with descriptors", VHOST_USER_SET_FEATURES, 8, { 0 }, 1 },
-	{ "SET_FEATURES, in order", VHOST_USER_SET_FEATURES, 8, { 1ull << 35 }, 0 },
+	{ "SET_FEATURES, secure erase", VHOST_USER_SET_FEATURES, 8, { 1ull << 16 }, 0 },
 	{ "SET_PROTOCOL_FEATURES not offered", VHOST_USER_SET_PROTOCOL_FEATURES, 8, { 1ull << 14 }, 0 },
 	{ "SET_OWNER with a payload", VHOST_USER_SET_OWNER, 8, { 0 }, 0 },
 	{ "SET_MEM_TABLE, empty", VHOST_USER_SET_MEM_TABLE, 0, { 0 }, 0 },

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CONNECTIONS_MAX = 4096 };
+
 const char *const op_names[] = { "randread", "randwrite", "read", "write", "randrw", "rw" };
 
 struct options opt = {
@@ -230,8 +232,8 @@ void parse_args(int argc, char **argv)
 		fputs(usage, stderr);
 		exit(2);
 	}
-	if (!opt.bs || opt.bs > 32 << 20 || !opt.qd || opt.qd > 65536 || !opt.conns || opt.conns > 1024 ||
-		opt.rxbuf < 4096 || opt.mix > 100 || opt.timeout <= 0)
+	if (!opt.bs || opt.bs > 32 << 20 || !opt.qd || opt.qd > 65536 || !opt.conns ||
+		opt.conns > CONNECTIONS_MAX || opt.rxbuf < 4096 || opt.mix > 100 || opt.timeout <= 0)
 		die("an option is out of range");
 	if (opt.verify && (opt.bs % 8 || opt.bs < 64))
 		die("--verify needs a block size of 64 or more and a multiple of 8");

@@ -12,8 +12,8 @@ enum { BACKENDS_MAX = 8 };
 struct options {
 	const char *pattern;
 	unsigned bs, qd, nq, nseg, batch, flush_every, rdpct, nreg, qsize;
-	bool rnd, one_thread, verify, prefill, filled, json, poll, indirect, event_idx, packed, inflight,
-		info;
+	bool rnd, one_thread, verify, prefill, filled, json, poll, indirect, event_idx, packed, in_order,
+		inflight, info;
 	int wce; /* -1: as the device has it */
 	double secs, warmup;
 	uint64_t ops, range, seed, nblocks;

@@ -16,6 +16,7 @@ int vq_init(struct vu *v, struct vq *q, unsigned index, unsigned size, unsigned 
 	q->size = size;
 	q->packed = v->features & F_PACKED;
 	q->event_idx = v->features & F_EVENT_IDX;
+	q->in_order = v->features & F_IN_ORDER;
 	q->indirect = indirect && v->features & F_INDIRECT;
 	q->stride = q->indirect ? 1 : maxseg;
 	q->desc = mem_alloc(m, 0, 16ul * size, 4096);
@@ -23,6 +24,7 @@ int vq_init(struct vu *v, struct vq *q, unsigned index, unsigned size, unsigned 
 	q->used = mem_alloc(m, 0, q->packed ? 4 : 6 + 8ul * size, 4096);
 	q->avail_wrap = q->used_wrap = true;
 	q->count = calloc(size, sizeof(*q->count));
+	q->turns = calloc(size, sizeof(*q->turns));
 	if (q->indirect) {
 		q->itab = calloc(nslots, sizeof(*q->itab));
 		for (unsigned i = 0; i < nslots; i++)
@@ -31,7 +33,7 @@ int vq_init(struct vu *v, struct vq *q, unsigned index, unsigned size, unsigned 
 	q->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->err = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->call = shared_call >= 0 ? dup(shared_call) : eventfd(0, EFD_CLOEXEC);
-	return q->kick < 0 || q->err < 0 || q->call < 0 || !q->count ? -1 : 0;
+	return q->kick < 0 || q->err < 0 || q->call < 0 || !q->count || !q->turns ? -1 : 0;
 }
 
 void vq_free(struct vq *q)
@@ -40,6 +42,7 @@ void vq_free(struct vq *q)
 	close(q->err);
 	close(q->call);
 	free(q->count);
+	free(q->turns);
 	free(q->itab);
 	memset(q, 0, sizeof(*q));
 }
@@ -111,6 +114,7 @@ void vq_add(struct vu *v, struct vq *q, const struct seg *s, unsigned n, uint16_
 		add_packed(v, q, s, n, slot);
 	else
 		add_split(v, q, s, n, slot);
+	q->turns[q->turn_add++ % q->size] = slot;
 }
 
 /* Publishes what was added and notifies the device unless it asked not to be. */
@@ -155,8 +159,7 @@ static bool more(struct vq *q)
 	return !!(f & D_AVAIL) == q->used_wrap && !!(f & D_USED) == q->used_wrap;
 }
 
-/* Returns the slot of the next used buffer, -1 when there is none, -2 on a bogus used entry. */
-int vq_get(struct vq *q, uint32_t *len)
+static int next_used(struct vq *q, uint32_t *len)
 {
 	if (!more(q))
 		return -1;
@@ -177,6 +180,15 @@ int vq_get(struct vq *q, uint32_t *len)
 		q->used_wrap = !q->used_wrap;
 	}
 	return id;
+}
+
+/* Returns the slot of the next used buffer, -1 when there is none, -2 on a bogus used entry, or one out of turn. */
+int vq_get(struct vq *q, uint32_t *len)
+{
+	int slot = next_used(q, len);
+	if (slot >= 0 && q->in_order && slot != q->turns[q->turn_get++ % q->size])
+		return -2;
+	return slot;
 }
 
 /* Asks for an interrupt at the next used buffer; true if some are there already. */

@@ -7,7 +7,7 @@ void device_open(void)
 {
 	device.want = F_VERSION_1 | F_SIZE_MAX | F_SEG_MAX | F_RO | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY |
 		      F_CONFIG_WCE | F_MQ | F_DISCARD | F_WRITE_ZEROES | F_INDIRECT * opt.indirect |
-		      F_EVENT_IDX * opt.event_idx | F_PACKED * opt.packed;
+		      F_EVENT_IDX * opt.event_idx | F_PACKED * opt.packed | F_IN_ORDER * opt.in_order;
 	if (opt.inflight)
 		device.pwant |= PF_INFLIGHT;
 	if (vu_connect(&device) || vu_negotiate(&device))
@@ -18,7 +18,8 @@ static void check_features(void)
 {
 	uint32_t devq = device.features & F_MQ && device.cfg.num_queues ? device.cfg.num_queues : 1;
 
-	if (!(device.features & F_VERSION_1) || (opt.packed && !(device.features & F_PACKED)))
+	if (!(device.features & F_VERSION_1) || (opt.packed && !(device.features & F_PACKED)) ||
+		(opt.in_order && !(device.features & F_IN_ORDER)))
 		die("a wanted feature is not offered (features 0x%llx)", (unsigned long long)device.offered);
 	if (opt.inflight && !(device.pfeatures & PF_INFLIGHT))
 		die("INFLIGHT_SHMFD is not offered");

@@ -67,6 +67,7 @@ enum {
 #define F_PROTOCOL     BIT(30)
 #define F_VERSION_1    BIT(32)
 #define F_PACKED       BIT(34)
+#define F_IN_ORDER     BIT(35)
 
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK, S_IOERR, S_UNSUPP };
@@ -161,7 +162,7 @@ struct seg {
 
 struct vq {
 	unsigned index, size, stride; /* stride: split descriptors owned by one slot */
-	bool packed, event_idx, indirect;
+	bool packed, event_idx, indirect, in_order;
 	union {
 		struct sdesc *desc;
 		struct pdesc *pdesc;
@@ -178,7 +179,9 @@ struct vq {
 	uint16_t next_avail, next_used, added; /* packed */
 	bool avail_wrap, used_wrap;
 	uint16_t *count; /* packed: descriptors per buffer id */
-	uint8_t **itab;	 /* indirect table per slot */
+	uint16_t *turns; /* in order: the slots that are out */
+	uint16_t turn_add, turn_get;
+	uint8_t **itab; /* indirect table per slot */
 	int kick, call, err;
 	_Atomic uint64_t kicks; /* shared: its worker counts, the main thread reads */
 };

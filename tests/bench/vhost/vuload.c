@@ -31,8 +31,8 @@ static const char usage[] =
 	"submissions, 0 = per round)\n"
 	"  --flush=N (a flush after every N writes)  --time=S  --warmup=S  --ops=N  --range=N[k|M|G]  "
 	"--regions=N\n"
-	"  --one-thread  --poll  --event-idx=0|1  --indirect=0|1  --packed=0|1  --wce=0|1  --inflight  "
-	"--no-reply-ack\n"
+	"  --one-thread  --poll  --event-idx=0|1  --indirect=0|1  --packed=0|1  --in-order=0|1\n"
+	"  --wce=0|1  --inflight  --no-reply-ack\n"
 	"  --verify [--prefill | --filled]  --seed=N  --backend-pid=P[,P...]  --json  --timeout=MS\n"
 	"    --prefill: one sequential pass writing the base stamps (generation 0); --filled: trust such a "
 	"pass made before\n";
@@ -110,6 +110,9 @@ static void parse_option(int ch, unsigned *rdpct)
 	case 'k':
 		opt.packed = atoi(optarg);
 		break;
+	case 'O':
+		opt.in_order = atoi(optarg);
+		break;
 	case 'W':
 		opt.wce = atoi(optarg);
 		break;
@@ -172,10 +175,10 @@ static void parse_args(int argc, char **argv)
 		{ "warmup", 1, 0, 'w' }, { "ops", 1, 0, 'n' }, { "range", 1, 0, 'R' },
 		{ "regions", 1, 0, 'g' }, { "one-thread", 0, 0, '1' }, { "poll", 0, 0, 'P' },
 		{ "event-idx", 1, 0, 'e' }, { "indirect", 1, 0, 'i' }, { "packed", 1, 0, 'k' },
-		{ "wce", 1, 0, 'W' }, { "inflight", 0, 0, 'I' }, { "no-reply-ack", 0, 0, 'A' },
-		{ "verify", 0, 0, 'v' }, { "prefill", 0, 0, 'F' }, { "filled", 0, 0, 'G' },
-		{ "seed", 1, 0, 'S' }, { "backend-pid", 1, 0, 'c' }, { "json", 0, 0, 'j' },
-		{ "timeout", 1, 0, 'T' }, { "info", 0, 0, 'x' }, { 0, 0, 0, 0 } };
+		{ "in-order", 1, 0, 'O' }, { "wce", 1, 0, 'W' }, { "inflight", 0, 0, 'I' },
+		{ "no-reply-ack", 0, 0, 'A' }, { "verify", 0, 0, 'v' }, { "prefill", 0, 0, 'F' },
+		{ "filled", 0, 0, 'G' }, { "seed", 1, 0, 'S' }, { "backend-pid", 1, 0, 'c' },
+		{ "json", 0, 0, 'j' }, { "timeout", 1, 0, 'T' }, { "info", 0, 0, 'x' }, { 0, 0, 0, 0 } };
 
 	unsigned rdpct = 70;
 	int ch;
