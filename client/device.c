@@ -27,7 +27,7 @@ struct device {
 	ev_timer on_retry;
 	struct socket_path socket;
 	struct bridge *bridge;	    /* owned while it serves */
-	bool lost;		    /* the kernel does not want the device: the bridge ends */
+	bool lost;		    /* by the kernel, and being stopped */
 	char told[BRIDGE_WHY_SIZE]; /* what the log knows: not every try says the same again */
 
 	struct mail look, stop, end;
@@ -56,29 +56,15 @@ static int open_socket(struct device *device, char why[BRIDGE_WHY_SIZE])
 	return fd;
 }
 
-/* A VDUSE device tells by itself, when there is a disk. */
 static void tell_ready(const struct device *device)
 {
+	/* Of the kernel's disk the log tells when it is there. */
 	if (device->config.vduse)
 		return;
 	if (device->config.socket_path)
 		log_info("listening on %s", device->config.socket_path);
 	else
 		log_info("listening on descriptor %d", device->config.fd);
-}
-
-/* Returns 0, or -1 with the reason in @why and nothing left behind. */
-static int serve_socket(struct device *device, struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
-{
-	int fd = open_socket(device, why);
-
-	if (fd < 0)
-		return -1;
-	if (bridge_serve(bridge, &device->loop, fd, why) == 0)
-		return 0;
-	close(fd);
-	socket_remove(&device->socket);
-	return -1;
 }
 
 static void on_stopped(void *arg)
@@ -89,26 +75,40 @@ static void on_stopped(void *arg)
 	loop_stop(&device->loop);
 }
 
-/* The kernel does not want the device, or no longer; the log says why. */
+/* The log says why. */
 static void on_lost(void *arg)
 {
 	struct device *device = arg;
 
 	device->lost = true;
-	if (!device->stopping)
-		bridge_stop(device->bridge, on_stopped, device);
+	bridge_stop(device->bridge, on_stopped, device);
 }
 
+/* Returns 0, or -1 with the reason in @why and nothing left behind. */
 static int serve(struct device *device, struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 {
-	const char *name = device->config.vduse;
+	int fd;
 
 	device->serving = true;
-	device->bridge = bridge;
-	if ((name ? bridge_attach(bridge, &device->loop, name, on_lost, device, why)
-		  : serve_socket(device, bridge, why)) == 0)
+	device->lost = false;
+	if (device->config.vduse) {
+		if (bridge_attach(bridge, &device->loop, device->config.vduse, on_lost, device, why))
+			goto stop_serving;
+		device->bridge = bridge;
 		return 0;
-	device->bridge = NULL;
+	}
+	fd = open_socket(device, why);
+	if (fd < 0)
+		goto stop_serving;
+	if (bridge_serve(bridge, &device->loop, fd, why))
+		goto close_fd;
+	device->bridge = bridge;
+	return 0;
+
+close_fd:
+	close(fd);
+	socket_remove(&device->socket);
+stop_serving:
 	device->serving = false;
 	return -1;
 }
@@ -169,28 +169,22 @@ static bool begin_at_last(struct device *device)
 	return device->serving;
 }
 
-/* Returns whether to begin again. */
-static bool serve_until_lost(struct device *device)
-{
-	tell_ready(device);
-	device->lost = false;
-	loop_run(&device->loop);
-	device->serving = false;
-	if (device->stopping || !device->lost)
-		return false;
-	device->failed = !device->patient;
-	if (device->patient)
-		wait_a_while(device);
-	return device->patient;
-}
-
 static void *run(void *arg)
 {
 	struct device *device = arg;
 
 	log_name_thread(device->config.name);
-	while (begin_at_last(device) && serve_until_lost(device))
-		;
+	while (begin_at_last(device)) {
+		tell_ready(device);
+		loop_run(&device->loop);
+		if (!device->lost)
+			break;
+		device->serving = false;
+		device->failed = !device->patient;
+		if (device->failed)
+			break;
+		wait_a_while(device);
+	}
 	loop_post(device->owner.main, &device->end);
 	return NULL;
 }
@@ -200,6 +194,7 @@ static void read_stop(struct mail *mail)
 	struct device *device = container_of(mail, struct device, stop);
 
 	socket_remove(&device->socket);
+	/* One that is lost is being stopped. */
 	if (device->bridge && !device->lost)
 		bridge_stop(device->bridge, on_stopped, device);
 	else if (!device->bridge)

@@ -3,8 +3,8 @@
  * Connecting to a server that is away, name service, a VMM that does odd things: whatever takes its time or goes wrong
  * here is this device's alone. Lines in the log begin with its name, if it has one.
  *
- *   connect -> socket, or VDUSE device -> serve -> (device_stop()) -> ended
- *      ^---- failed, patient ---------------|
+ *   connect -> socket -> serve -> (device_stop()) -> ended
+ *      ^---- failed, patient ---|
  *
  * Threads: device_*() belong to the main loop's.
  */
@@ -46,7 +46,7 @@ bool device_is_stopping(const struct device *device);
 /* Whether a socket, or requests of a guest, may be there to be looked after. */
 bool device_is_serving(const struct device *device);
 
-/* Whether it ended because it could not begin, or go on. */
+/* Whether it ended because it could not begin. */
 bool device_has_failed(const struct device *device);
 
 /* Only after ended(). */

@@ -150,6 +150,11 @@ void device_config_init(struct device_config *config)
 	*config = (struct device_config){ .fd = -1 };
 }
 
+unsigned device_config_places(const struct device_config *config)
+{
+	return !!config->socket_path + (config->fd >= 0) + !!config->vduse;
+}
+
 bool device_config_is_told(const struct device_config *config)
 {
 	struct device_config nothing;
@@ -166,8 +171,8 @@ static bool same_text(const char *a, const char *b)
 bool device_config_same(const struct device_config *a, const struct device_config *b)
 {
 	return same_text(a->name, b->name) && same_text(a->uri, b->uri) &&
-	       same_text(a->socket_path, b->socket_path) && same_text(a->serial, b->serial) &&
-	       same_text(a->vduse, b->vduse) && a->fd == b->fd && a->num_queues == b->num_queues &&
+	       same_text(a->socket_path, b->socket_path) && same_text(a->vduse, b->vduse) &&
+	       same_text(a->serial, b->serial) && a->fd == b->fd && a->num_queues == b->num_queues &&
 	       a->threads == b->threads && a->connections == b->connections && a->readonly == b->readonly;
 }
 

@@ -15,8 +15,8 @@
 struct device_config {
 	const char *name; /* the section's; NULL: of the command line */
 	const char *uri;
-	const char *socket_path; /* NULL: @fd, @vduse, or not told */
-	const char *vduse;	 /* the name of a device of this host's kernel; NULL: none */
+	const char *socket_path; /* NULL: @fd, or not told */
+	const char *vduse;	 /* a device of this host's kernel; NULL: not told */
 	const char *serial;	 /* NULL: none */
 	int fd;			 /* a listening socket that our parent left open; -1: none */
 	unsigned num_queues, threads, connections;
@@ -35,6 +35,9 @@ int device_config_take_uri(void *config, const char *word, char *why);
 /* device_config_set() - @key of a file's section, one of device_options or "uri", is @value.
  * Returns 0, or -1 with the reason in @why (CMDLINE_WHY_SIZE bytes). */
 int device_config_set(struct device_config *config, const char *key, const char *value, char *why);
+
+/* device_config_places() - how many of socket, descriptor and kernel were told: one is right. */
+unsigned device_config_places(const struct device_config *config);
 
 /* device_config_is_told() - whether anything was set. */
 bool device_config_is_told(const struct device_config *config);

@@ -68,9 +68,11 @@ static int take_key(void *arg, const char *key, const char *value, char *why)
 	return 0;
 }
 
-static bool same_place(const char *a, const char *b)
+static bool same_place(const struct device_config *a, const struct device_config *b)
 {
-	return a && b && strcmp(a, b) == 0;
+	if (a->vduse && b->vduse)
+		return strcmp(a->vduse, b->vduse) == 0;
+	return a->socket_path && b->socket_path && strcmp(a->socket_path, b->socket_path) == 0;
 }
 
 static int end_section(void *arg, char *why)
@@ -80,13 +82,12 @@ static int end_section(void *arg, char *why)
 
 	if (!device->uri)
 		return say(why, "its 'uri' is missing");
-	if (!device->socket_path && !device->vduse)
-		return say(why, "its 'socket-path', or 'vduse', is missing");
-	if (device->socket_path && device->vduse)
-		return say(why, "'socket-path' and 'vduse' exclude each other");
+	if (device_config_places(device) == 0)
+		return say(why, "its 'socket-path' is missing");
+	if (device_config_places(device) > 1)
+		return say(why, "it has a 'socket-path' and a 'vduse'");
 	for (const struct device_config *other = section->list->devices; other < device; other++) {
-		if (same_place(other->socket_path, device->socket_path) ||
-			same_place(other->vduse, device->vduse)) {
+		if (same_place(other, device)) {
 			snprintf(why, INI_REASON_SIZE, "its %s is that of %s",
 				device->vduse ? "vduse" : "socket-path", other->name);
 			return -1;

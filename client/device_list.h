@@ -6,8 +6,7 @@
  *	num-queues = 2
  *
  * A section's name is the device's, for the log and to know it again when the file is read again: up to
- * DEVICE_NAME_MAX letters, digits, '-', '_' and '.'. Each section has a URI, and a socket's path or a
- * VDUSE device's name of its own.
+ * DEVICE_NAME_MAX letters, digits, '-', '_' and '.'. Each section has a URI and a socket's path of its own.
  */
 #pragma once
 

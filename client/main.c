@@ -116,17 +116,15 @@ static void join_options(void)
 static void check_settings(const struct settings *settings)
 {
 	const struct device_config *device = &settings->device;
-	int places;
 
 	if (settings->file) {
 		if (device_config_is_told(device))
 			cmdline_fail(&cmdline, "with --config, devices are described in the file alone");
 		return;
 	}
-	places = !!device->socket_path + (device->fd >= 0) + !!device->vduse;
-	if (places > 1)
+	if (device_config_places(device) > 1)
 		cmdline_fail(&cmdline, "--socket-path, --fd and --vduse exclude each other");
-	if (places == 0)
+	if (device_config_places(device) == 0)
 		cmdline_fail(&cmdline, "where to serve? --socket-path, --fd or --vduse is missing");
 	if (!device->uri)
 		cmdline_fail(&cmdline, "the NBD URI is missing");

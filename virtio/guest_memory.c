@@ -438,8 +438,10 @@ bool guest_memory_address_of(const struct guest_memory *memory, const void *host
 
 bool guest_memory_is_lost(const struct guest_memory *memory)
 {
-	for (unsigned i = 0; i < memory->count; i++) {
-		if (foreign_memory_is_lost(memory->regions[i].mapping->base))
+	const struct guest_memory *known = memory_known(memory);
+
+	for (unsigned i = 0; i < known->count; i++) {
+		if (foreign_memory_is_lost(known->regions[i].mapping->base))
 			return true;
 	}
 	return false;

@@ -16,7 +16,10 @@
 #include <unistd.h>
 
 #define REQUEST_SIZE 1024u /* a name of up to 255 bytes, and headers */
-#define ANSWER_SIZE  8192u /* it may repeat the request */
+/* What the child has open. */
+enum { CHILD_SOCKET, CHILD_TOLD, CHILD_FDS };
+
+#define ANSWER_SIZE 8192u /* it may repeat the request */
 
 /* -- what is sent ------------------------------------------------------------------------------------------------- */
 
@@ -104,22 +107,25 @@ static int ask_kernel(int socket, const struct nlmsghdr *request)
 }
 
 /* Only system calls: other threads may have held any lock when we were forked. */
-static _Noreturn void child_run(int socket, int result, const struct nlmsghdr *request, const char *disk)
+static _Noreturn void child_run(int socket, const struct nlmsghdr *request, const char *disk, int told)
 {
-	unsigned char error;
+	int error;
 
 	/* A signal to the whole process group is for our parent. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
 	/* The device above all: once our parent is gone, its successor has to be able to open it. */
-	if (dup2(socket, STDIN_FILENO) < 0 || dup2(result, STDOUT_FILENO) < 0)
-		_exit(errno);
-	close_range(STDOUT_FILENO + 1, UINT_MAX, 0);
-	error = (unsigned char)(*disk ? claim(disk) : 0);
+	socket = fcntl(socket, F_DUPFD, CHILD_FDS);
+	told = fcntl(told, F_DUPFD, CHILD_FDS);
+	if (dup2(socket, CHILD_SOCKET) < 0 || dup2(told, CHILD_TOLD) < 0)
+		_exit(EXIT_FAILURE);
+	close_range(CHILD_FDS, UINT_MAX, 0);
+	error = *disk ? claim(disk) : 0;
 	if (!error)
-		error = (unsigned char)ask_kernel(STDIN_FILENO, request);
-	_exit(write(STDOUT_FILENO, &error, sizeof(error)) < 0);
+		error = ask_kernel(CHILD_SOCKET, request);
+	_exit(write(CHILD_TOLD, &error, sizeof(error)) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* -- ours --------------------------------------------------------------------------------------------------------- */
@@ -153,19 +159,20 @@ static bool is_open(const char *disk)
 
 static int child_begin(struct mnl_socket *socket, const struct nlmsghdr *request, const char *disk)
 {
-	int ends[2], error;
+	int told[2], error = 0;
 	pid_t pid;
 
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
+	if (pipe2(told, O_CLOEXEC) < 0)
 		return -errno;
 	pid = fork();
 	if (pid == 0)
-		child_run(mnl_socket_get_fd(socket), ends[1], request, disk);
-	error = -errno;
-	close(ends[1]);
-	if (pid >= 0)
-		return ends[0];
-	close(ends[0]);
+		child_run(mnl_socket_get_fd(socket), request, disk, told[1]);
+	if (pid < 0)
+		error = -errno;
+	close(told[1]);
+	if (!error)
+		return told[0];
+	close(told[0]);
 	return error;
 }
 
@@ -173,7 +180,7 @@ int vdpa_bus_begin(enum vdpa_bus_change change, const char *name)
 {
 	struct mnl_socket *socket = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
 	char buffer[REQUEST_SIZE], disk[PATH_MAX] = "";
-	int child, family;
+	int task;
 
 	if (!socket)
 		return -errno;
@@ -181,19 +188,20 @@ int vdpa_bus_begin(enum vdpa_bus_change change, const char *name)
 		mnl_socket_close(socket);
 		return -EBUSY;
 	}
-	family = mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : family_find(socket);
-	child = family;
-	if (family >= 0)
-		child = child_begin(socket, change_request(buffer, (uint16_t)family, change, name), disk);
+	task = mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : family_find(socket);
+	if (task >= 0)
+		task = child_begin(socket, change_request(buffer, (uint16_t)task, change, name), disk);
 	mnl_socket_close(socket);
-	return child;
+	return task;
 }
 
-int vdpa_bus_result(int fd)
+int vdpa_bus_end(int task)
 {
-	unsigned char error;
+	int error;
+	bool told = read(task, &error, sizeof(error)) == (ssize_t)sizeof(error);
 
-	return read(fd, &error, sizeof(error)) == sizeof(error) ? -error : -EINTR;
+	close(task);
+	return told ? -error : -EINTR;
 }
 
 int vdpa_bus_disk(const char *name, char *out, size_t size)

@@ -13,14 +13,13 @@ enum vdpa_bus_change {
 	VDPA_BUS_REMOVE, /* but not where the disk is in use: mounted, part of another device, or open */
 };
 
-/* vdpa_bus_begin() - Returns a descriptor, the caller's, that can be read when the child that does it is done; or -errno,
- * as vdpa_bus_result(). The child itself is for whoever reaps this process's children: libev's default loop. */
+/* vdpa_bus_begin() - Returns a descriptor that is readable when it is done, for vdpa_bus_end(); or -errno, as that.
+ * The child is waited for by libev's default loop, which this process has. */
 int vdpa_bus_begin(enum vdpa_bus_change change, const char *name);
 
-/* vdpa_bus_result() - what the child has told on @fd. Returns 0; -EBUSY: the disk is in use; -EPERM: that takes
- * CAP_NET_ADMIN; -EEXIST, -ENODEV: it is there, or not there, already; -EINTR: the child was killed; or another -errno of
- * the kernel's. */
-int vdpa_bus_result(int fd);
+/* vdpa_bus_end() - closes @task. Returns 0; -EBUSY: the disk is in use; -EPERM: that takes CAP_NET_ADMIN; -EEXIST,
+ * -ENODEV: it is there, or not there, already; or another -errno of the kernel's. */
+int vdpa_bus_end(int task);
 
 /* vdpa_bus_disk() - "/dev/vdX", the disk that a driver has made of the device. Returns 0 or -ENOENT: there is none. */
 int vdpa_bus_disk(const char *name, char *out, size_t size);

@@ -56,7 +56,7 @@ struct vduse {
 	bool waiting;			  /* it is, until orders are carried out */
 	bool again;			  /* it is to be handled again then */
 
-	ev_io on_bus; /* a change of the bus under way: its fd is owned */
+	ev_io on_bus; /* a change of the bus under way has ended */
 
 	struct guest_memory *memory; /* counted */
 	struct inflight *inflight;   /* owned */
@@ -484,11 +484,11 @@ static void detached(struct vduse *vduse, int error)
 static void on_bus(struct ev_loop *ev, ev_io *watcher, int revents)
 {
 	struct vduse *vduse = watcher->data;
-	int error = vdpa_bus_result(watcher->fd);
+	int error;
 
 	(void)revents;
 	ev_io_stop(ev, watcher);
-	close(watcher->fd);
+	error = vdpa_bus_end(watcher->fd);
 	if (vduse->life == VDUSE_DETACHING) {
 		detached(vduse, error);
 		return;
@@ -500,11 +500,11 @@ static void on_bus(struct ev_loop *ev, ev_io *watcher, int revents)
 
 static int bus_change(struct vduse *vduse, enum vdpa_bus_change change)
 {
-	int fd = vdpa_bus_begin(change, vduse->device.name);
+	int task = vdpa_bus_begin(change, vduse->device.name);
 
-	if (fd < 0)
-		return fd;
-	ev_io_set(&vduse->on_bus, fd, EV_READ);
+	if (task < 0)
+		return task;
+	ev_io_set(&vduse->on_bus, task, EV_READ);
 	ev_io_start(vduse->main->ev, &vduse->on_bus);
 	return 0;
 }
