@@ -101,21 +101,26 @@ static int create_thread(struct worker *worker)
 	return error;
 }
 
+void worker_prepare(struct worker *worker, struct budget *budget)
+{
+	*worker = (struct worker){
+		.budget = budget,
+		.on_tick.done = on_tick,
+		.tick.tv_nsec = TICK_MS * 1000000L,
+		.retire.read = on_retire,
+		.drain.read = on_drain,
+		.kill.read = on_kill,
+	};
+}
+
 int worker_start(
 	struct worker *worker, struct budget *budget, struct mailbox *owner, void (*ended)(struct mail *mail))
 {
 	int error;
 
-	*worker = (struct worker){
-		.budget = budget,
-		.on_tick.done = on_tick,
-		.tick.tv_nsec = TICK_MS * 1000000L,
-		.owner = owner,
-		.ended.read = ended,
-		.retire.read = on_retire,
-		.drain.read = on_drain,
-		.kill.read = on_kill,
-	};
+	worker_prepare(worker, budget);
+	worker->owner = owner;
+	worker->ended.read = ended;
 	sem_init(&worker->started, 0, 0);
 	error = create_thread(worker);
 	if (!error) {

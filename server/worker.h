@@ -35,6 +35,9 @@ struct worker {
 	int start_error;
 };
 
+/* worker_prepare() - all but ring, pools and thread: for who brings his own. */
+void worker_prepare(struct worker *worker, struct budget *budget);
+
 /* worker_start() - a new thread; @ended is posted to @owner as the last thing it does.
  * Returns 0, or -errno of what the thread or its ring lacks. */
 int worker_start(struct worker *worker, struct budget *budget, struct mailbox *owner,

@@ -12,6 +12,7 @@
 #include "cache/disk_memory.h"
 #include "conf/log.h"
 #include "server/admission.h"
+#include "server/limits.h"
 #include "server/session.h"
 #include "server/worker.h"
 #include "tests/fuzz/late_disk.h"
@@ -21,6 +22,7 @@ struct one_worker {
 	struct export export;
 	struct late_disk disk;
 	struct admission admission;
+	struct budget budget;
 };
 
 static inline void require(bool holds)
@@ -36,6 +38,8 @@ static inline void one_worker_begin(struct one_worker *one, uint64_t size)
 
 	log_open("fuzz", LOG_ERROR);
 	admission_init(&one->admission, 1, 1);
+	budget_init(&one->budget, MEMORY_LEAST);
+	worker_prepare(&one->worker, &one->budget);
 	one->export.spec.name = (char *)"";
 	require(disk_memory_open(size, &memory) == 0 && uring_init(&one->worker.ring) == 0);
 	late_disk_init(&one->disk, memory);
