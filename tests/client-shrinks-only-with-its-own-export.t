@@ -17,6 +17,17 @@ said_once()
 	[ "$(said client "$1")" -gt 0 ]
 }
 
+# both_connected BEFORE: since that many lines told of a connection.
+both_connected()
+{
+	wait_until $ready_s are_connected "$1"
+}
+
+are_connected()
+{
+	[ "$(said client 'connected again')" -ge $(($1 + 2)) ]
+}
+
 # asked_and_told PATTERN: the server may need a second to see it itself.
 asked_and_told()
 {
@@ -38,7 +49,7 @@ load()
 plan 11
 truncate -s 16M "$tmp/disk"
 serve vnbd-server
-start_client "$tmp/vm.sock" --num-queues=2 "$uri"
+start_client "$tmp/vm.sock" --num-queues=2 --threads=2 "$uri"
 truncate -s 8M "$tmp/disk"
 ok "a shrunk export is followed, with a warning" asked_and_told 'warning: .* has SHRUNK from 16777216 to 8388608 bytes'
 ok "what is left works" load 8M
@@ -47,9 +58,10 @@ ok "it may grow again" asked_and_told 'has grown from 8388608 to 33554432 bytes'
 ok "and all of it works" load 32M
 truncate -s 20M "$tmp/disk"
 ok "and shrink" asked_and_told 'SHRUNK from 33554432 to 20971520 bytes'
+connected=$(said client 'connected again')
 kill_server
 serve vnbd-server
-ok "a server that comes back with that size is right" told 'connected again'
+ok "a server that comes back with that size is right" both_connected "$connected"
 
 # Another one takes its place, while the connections to the first live on.
 mv "$tmp/nbd" "$tmp/nbd.old"
