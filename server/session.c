@@ -68,6 +68,7 @@ struct session {
 		bool armed;
 		bool stalled;	/* what waits in bytes finds no room: do not receive */
 		bool more;	/* the socket had more: do not poll first */
+		int whole;	/* MSG_WAITALL, or 0 */
 		bool bulk;	/* large payloads are coming: receive a header alone */
 		int ended;	/* 0, or the end of the stream as -errno; -ENODATA: in order */
 		uint8_t *bytes; /* owned: RECEIVE_BYTES */
@@ -539,7 +540,8 @@ static void prepare_payload(struct session *session, struct io_uring_sqe *sqe)
 {
 	session->in.direct = session->in.rest;
 	if (session->in.rest >= RECEIVE_WHOLE_MIN) {
-		io_uring_prep_recv(sqe, session->fd, payload_rest(session), session->in.rest, MSG_WAITALL);
+		io_uring_prep_recv(
+			sqe, session->fd, payload_rest(session), session->in.rest, session->in.whole);
 		return;
 	}
 	session->in.iov[0] = (struct iovec){ payload_rest(session), session->in.rest };
@@ -889,6 +891,16 @@ static void on_arrival(struct mail *mail)
 	worker_gain(worker, session);
 }
 
+/* AF_VSOCK refuses to wait for as much as its queue holds: ENOMEM. */
+static int flag_for_whole(int fd)
+{
+	int family = AF_UNSPEC;
+	socklen_t length = sizeof(family);
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
+	return family == AF_VSOCK ? 0 : MSG_WAITALL;
+}
+
 struct session *session_new(int fd, struct export *export, struct dialect dialect, const char *peer,
 	const uint8_t *early, size_t early_length)
 {
@@ -912,6 +924,7 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 	session->pause.done = on_paused;
 	session->in.op.done = on_received;
 	session->in.bytes = bytes;
+	session->in.whole = flag_for_whole(fd);
 	session->in.end = early_length;
 	memcpy(bytes, early, early_length);
 	session->out.op.done = on_sent;
