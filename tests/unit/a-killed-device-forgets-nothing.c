@@ -281,7 +281,7 @@ static void try_successor(const struct world *w, struct world *copy, bool driver
 /* Returns the child's state at its next stop. */
 static int step(pid_t child)
 {
-	int status;
+	int status = 0;
 
 	if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) || waitpid(child, &status, 0) != child)
 		fail_msg("the child cannot be followed");
