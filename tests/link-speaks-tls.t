@@ -70,10 +70,10 @@ ok "a killed server" survives
 
 make_authority "$tmp/ca"
 make_authority "$tmp/other"
-make_certificates "$tmp/ca" "$tmp/server" server 'cn = "localhost"' 'dns_name = "localhost"' tls_www_server
+make_certificates "$tmp/ca" "$tmp/server" server 'cn = "server"' 'ip_address = "127.0.0.1"' tls_www_server
 stop server
-start_server --listen 127.0.0.1:0 --export "disk=$tmp/disk" --tls-certificates "$tmp/server"
-ok "a server with the certificate of our authority is trusted" trusts "$tmp/ca" localhost
-ok "one with another's is not" not trusts "$tmp/other" localhost
-ok "nor one with the certificate of another host" not trusts "$tmp/ca" 127.0.0.1
+start_server --listen 0.0.0.0:0 --export "disk=$tmp/disk" --tls-certificates "$tmp/server"
+ok "a server with the certificate of our authority is trusted" trusts "$tmp/ca" 127.0.0.1
+ok "one with another's is not" not trusts "$tmp/other" 127.0.0.1
+ok "nor one with the certificate of another host" not trusts "$tmp/ca" 127.0.0.2
 ok "and no request went there" bash -c "! grep '^after' '$tmp/out'"

@@ -45,9 +45,9 @@ ok "the server ends cleanly" stop server
 
 start_server --listen 127.0.0.1:0 --tls-certificates "$tmp/certificates" --tls-verify-peer \
 	--export "disk=$tmp/tls,description=a disk" --export "fixed=$tmp/tls,readonly"
-ok "a server that requires TLS" conforms "nbds://localhost:$(server_port)/disk?tls-certificates=$tmp/client"
+ok "a server that requires TLS" conforms "nbds://127.0.0.1:$(server_port)/disk?tls-certificates=$tmp/client"
 stop server
 start_server --listen 127.0.0.1:0 --tls on --tls-certificates "$tmp/certificates" \
 	--export "disk=$tmp/tls,description=a disk" --export "fixed=$tmp/tls,readonly"
-ok "a server that offers it" conforms "nbds://localhost:$(server_port)/disk?tls-certificates=$tmp/client"
+ok "a server that offers it" conforms "nbds://127.0.0.1:$(server_port)/disk?tls-certificates=$tmp/client"
 ok "the server that offers TLS ends cleanly" stop server
