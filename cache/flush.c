@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cache/block_finish.h"
 #include "cache/disk.h"
 #include "conf/container.h"
 #include "conf/log.h"
@@ -96,29 +97,6 @@ static void on_start(struct uring_task *task)
 	io_uring_prep_fsync(sqe, flush->fd, IORING_FSYNC_DATASYNC);
 }
 
-static void on_home(struct mail *mail)
-{
-	struct block_req *req = container_of(mail, struct block_req, wait.mail);
-
-	req->done(req, req->wait.status);
-}
-
-static void complete_all(struct block_req *req, const struct uring *here, int status)
-{
-	struct block_req *next;
-
-	for (; req; req = next) {
-		next = req->wait.next;
-		if (req->ring == here) {
-			req->done(req, status);
-			continue;
-		}
-		req->wait.status = status;
-		req->wait.mail.read = on_home;
-		uring_post(req->ring, &req->wait.mail);
-	}
-}
-
 /* Whom the next sync would answer starts it: the turn goes to the first of them. */
 static void pass_turn(struct flush *flush, struct uring *to)
 {
@@ -161,8 +139,8 @@ static void on_synced(struct uring_op *op, int result, unsigned flags)
 		tell_failure(flush, -result);
 	if (next)
 		pass_turn(flush, next);
-	complete_all(served, here, result < 0 ? -EIO : 0);
-	complete_all(too_late, here, -EIO);
+	block_finish_all(served, here, result < 0 ? -EIO : 0);
+	block_finish_all(too_late, here, -EIO);
 }
 
 int flush_now(struct flush *flush)

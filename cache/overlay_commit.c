@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "cache/block_finish.h"
 #include "conf/container.h"
 
 /* Pages of the map in one write: 1 MiB. */
@@ -50,29 +51,6 @@ static struct block_req *take_waiting(struct overlay_commit *commit)
 	return taken;
 }
 
-static void on_home(struct mail *mail)
-{
-	struct block_req *req = container_of(mail, struct block_req, wait.mail);
-
-	req->done(req, req->wait.status);
-}
-
-static void complete_all(struct block_req *req, const struct uring *here, int status)
-{
-	struct block_req *next;
-
-	for (; req; req = next) {
-		next = req->wait.next;
-		if (req->ring == here) {
-			req->done(req, status);
-			continue;
-		}
-		req->wait.status = status;
-		req->wait.mail.read = on_home;
-		uring_post(req->ring, &req->wait.mail);
-	}
-}
-
 /* Whom the next commit would answer starts it. */
 static void pass_turn(struct overlay_commit *commit)
 {
@@ -100,7 +78,7 @@ static void end(struct overlay_commit *commit, int status)
 
 	overlay_map_end(commit->map, status == 0);
 	pass_turn(commit);
-	complete_all(served, here, status);
+	block_finish_all(served, here, status);
 }
 
 static int sync_store(struct overlay_commit *commit, enum overlay_commit_stage next)
