@@ -10,19 +10,6 @@ from rig import Rig, wait_until
 COUNT = 100
 
 
-def replies_until_end(c):
-    """{cookie: error}, until the server has closed."""
-    got = {}
-    try:
-        while True:
-            reply = c.reply()
-            got[reply.cookie] = reply.error
-    except Closed as closed:
-        if closed.got:
-            got["cut"] = EIO
-    return got
-
-
 with Rig() as rig:
     disk = rig.disk("disk", "64M", fill=True)
     server = rig.server("--listen", "127.0.0.1:0", "--export", "=" + disk)

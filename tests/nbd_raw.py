@@ -189,5 +189,18 @@ def meta_query(export, queries):
     return string(export) + struct.pack(">I", len(queries)) + b"".join(map(string, queries))
 
 
+def replies_until_end(connection):
+    """Replies until the server hangs up: {cookie: error}; "cut" is one if the last is not whole."""
+    got = {}
+    try:
+        while True:
+            reply = connection.reply()
+            got[reply.cookie] = reply.error
+    except Closed as closed:
+        if closed.got:
+            got["cut"] = EIO
+        return got
+
+
 def request_bytes(command, offset=0, length=0, cookie=1, flags=0, magic=REQUEST_MAGIC):
     return struct.pack(">IHHQQI", magic, flags, command, cookie, offset, length)

@@ -39,19 +39,6 @@ def stuffed(address):
     return c
 
 
-def answers(c):
-    """Replies until the server hangs up: {cookie: error}; "cut" is one if the last is not whole."""
-    got = {}
-    try:
-        while True:
-            reply = c.reply()
-            got[reply.cookie] = reply.error
-    except Closed as closed:
-        if closed.got:
-            got["cut"] = EIO
-        return got
-
-
 def on_disk(path, cookies):
     with open(path, "rb") as disk:
         for cookie in cookies:
@@ -82,12 +69,12 @@ with Rig() as rig:
         rig.same(f"{name}: clients without a whole request are hung up on", [True] * 3,
                  [c.closed() for c in (idle, greeted, halfway)])
         for how, c in (("Unix", over_unix), ("TCP", over_tcp)):
-            got = answers(c)
+            got = replies_until_end(c)
             rig.ok(f"{name}: over {how}, what was in flight is answered, each write once and without an error",
                    got and set(got.values()) == {0}, f"{len(got)} of {IN_FLIGHT} answered: {set(got.values())}")
             rig.ok(f"{name}: over {how}, what was answered is on the disk", on_disk(disk, got))
         for how, c in unread:
-            got = answers(c)
+            got = replies_until_end(c)
             rig.ok(f"{name}: over {how}, replies that the client takes only now arrive, whole, and then the end",
                    got and set(got.values()) == {0}, f"{len(got)} replies: {set(got.values())}")
         rig.same(f"{name}: the exit status", 0, wait_until(lambda: server.process.poll() is not None) and
@@ -112,14 +99,14 @@ with Rig() as rig:
         for cookie in range(100):
             c.request(CMD_WRITE, cookie * 4096, 4096, cookie, data=b"d" * 4096)
         c.disconnect()
-        got = answers(c)
+        got = replies_until_end(c)
         rig.same("a client that disconnects gets the replies to all it has asked for", {i: 0 for i in range(100)}, got)
     with Connection(server.address) as c:
         c.go()
         for cookie in range(100):
             c.request(CMD_READ, cookie * 4096, 4096, cookie)
         c.socket.shutdown(socket.SHUT_WR)
-        got = answers(c)
+        got = replies_until_end(c)
         rig.same("so does one that just stops sending", {i: 0 for i in range(100)}, got)
 
     server = rig.server("--export", "=" + rig.disk("k", "1M"))
