@@ -88,7 +88,7 @@ static void take_mode(struct cache *cache, const struct mode *mode)
 }
 
 /* The file, and above it what makes any extent possible where the file wants blocks. */
-static int open_below(
+static int open_aligned(
 	const char *path, const struct file_manner *manner, struct disk **out, char *why, size_t why_size)
 {
 	struct file_grids grids;
@@ -110,76 +110,76 @@ static int open_below(
 	return error;
 }
 
-/* @below becomes the new disk's, or is freed. @path: for @why. */
-static int apply_mode(const char *path, enum cache_mode mode, struct disk *below, struct disk **out,
-	char *why, size_t why_size)
-{
-	struct cache *cache = calloc(1, sizeof(*cache));
-
-	if (!cache) {
-		disk_free(below);
-		snprintf(why, why_size, "%s: %s", path, strerror(ENOMEM));
-		return -ENOMEM;
-	}
-	cache->below = below;
-	take_mode(cache, &modes[mode]);
-	*out = &cache->disk;
-	return 0;
-}
-
 /* @manner: direct and share_fua are the mode's. */
 static int open_as(const char *path, enum cache_mode mode, struct file_manner manner, struct disk **out,
 	char *why, size_t why_size)
 {
-	struct disk *below;
-	int error;
-
 	manner.direct = modes[mode].bypass_page_cache;
 	manner.share_fua = modes[mode].every_write_stable;
-	error = open_below(path, &manner, &below, why, why_size);
-	return error ? error : apply_mode(path, mode, below, out, why, why_size);
+	return open_aligned(path, &manner, out, why, why_size);
 }
 
-static void warn_of_unsafe(const char *path, enum cache_mode mode)
-{
-	if (!modes[mode].obey_flush)
-		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, path);
-}
-
-int cache_open(
+int cache_open_below(
 	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size)
 {
 	const struct file_manner manner = { .readonly = readonly };
-	int error = open_as(path, mode, manner, out, why, why_size);
 
-	if (!error && !readonly)
-		warn_of_unsafe(path, mode);
-	return error;
+	return open_as(path, mode, manner, out, why, why_size);
 }
 
 int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mode, struct disk **out,
 	char *why, size_t why_size)
 {
-	struct disk *below;
-	int error;
-
 	if (modes[mode].bypass_page_cache) {
 		snprintf(why, why_size, "cache=%s bypasses the page cache, which an overlay needs",
 			modes[mode].name);
 		return -EINVAL;
 	}
-	error = overlay_open(path, overlay, modes[mode].every_write_stable, &below, why, why_size);
-	if (!error)
-		error = apply_mode(path, mode, below, out, why, why_size);
-	if (!error && overlay)
-		warn_of_unsafe(overlay, mode);
+	return overlay_open(path, overlay, modes[mode].every_write_stable, out, why, why_size);
+}
+
+int cache_apply(enum cache_mode mode, struct disk *below, const char *volatile_name, struct disk **out)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache) {
+		disk_free(below);
+		return -ENOMEM;
+	}
+	cache->below = below;
+	take_mode(cache, &modes[mode]);
+	if (volatile_name && !modes[mode].obey_flush && !below->facts.readonly)
+		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, volatile_name);
+	*out = &cache->disk;
+	return 0;
+}
+
+/* @path: for @why. */
+static int apply_to_file(const char *path, enum cache_mode mode, struct disk *below,
+	const char *volatile_name, struct disk **out, char *why, size_t why_size)
+{
+	int error = cache_apply(mode, below, volatile_name, out);
+
+	if (error)
+		snprintf(why, why_size, "%s: %s", path, strerror(-error));
 	return error;
+}
+
+int cache_open(
+	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size)
+{
+	struct disk *below;
+	int error = cache_open_below(path, mode, readonly, &below, why, why_size);
+
+	return error ? error : apply_to_file(path, mode, below, path, out, why, why_size);
 }
 
 int cache_open_in(const struct folder *folder, const char *path, enum cache_mode mode, bool readonly,
 	bool looks, struct disk **out, char *why, size_t why_size)
 {
 	const struct file_manner manner = { .folder = folder, .readonly = readonly, .looks = looks };
+	struct disk *below;
+	int error = open_as(path, mode, manner, &below, why, why_size);
 
-	return open_as(path, mode, manner, out, why, why_size);
+	return error ? error : apply_to_file(path, mode, below, NULL, out, why, why_size);
 }

@@ -22,13 +22,30 @@ enum cache_mode {
 int cache_mode_named(const char *name);
 const char *cache_mode_name(enum cache_mode mode);
 
-/* cache_open() - open @path, a regular file or a block device, under @mode.
+/* cache_open_below() - open @path, a regular file or a block device, as @mode wants to have it below: with or without the
+ * page cache. What tests other people's storage (a volatile cache, a record) may be put above it before cache_apply().
  *
- * Returns 0 and a disk in @out, the caller's until disk_free(); or -errno with one line in @why (@why_size bytes) that
- * names the path, the step that failed and the errno, for an operator: of open(2), fstat(2) and the device's ioctls;
- * -EINVAL: neither a file nor a block device; O_DIRECT asked for where the filesystem has none;
+ * Returns 0 and a disk in @out, the caller's until disk_free() or cache_apply(); or -errno with one line in @why (@why_size
+ * bytes) that names the path, the step that failed and the errno, for an operator: of open(2), fstat(2) and the device's
+ * ioctls; -EINVAL: neither a file nor a block device; O_DIRECT asked for where the filesystem has none;
  * @readonly: opens so, and so are the disk's facts.
  */
+int cache_open_below(
+	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size);
+
+/* cache_open_overlay() - as cache_open_below(), of @path under an overlay, as overlay_open() has it
+ * (cache/disk_overlay.h): the mode is the overlay's. -EINVAL also where it bypasses the page cache, in which the overlay's map
+ * outlives a killed server. */
+int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mode, struct disk **out,
+	char *why, size_t why_size);
+
+/* cache_apply() - a disk that does with each request what @mode says, above @below, which it frees with itself.
+ * @volatile_name: how the log calls what loses flushed data in a power cut, where the mode ignores flushes; NULL: the log
+ * tells nothing.
+ * Returns 0; or -ENOMEM, and @below is freed. */
+int cache_apply(enum cache_mode mode, struct disk *below, const char *volatile_name, struct disk **out);
+
+/* cache_open() - cache_open_below() and cache_apply(). */
 int cache_open(
 	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size);
 
@@ -39,9 +56,3 @@ int cache_open(
  * @looks: for the facts alone: opened for reading, without locks, and given no requests. */
 int cache_open_in(const struct folder *folder, const char *path, enum cache_mode mode, bool readonly,
 	bool looks, struct disk **out, char *why, size_t why_size);
-
-/* cache_open_overlay() - as cache_open(), of @path under an overlay, as overlay_open() has it (cache/disk_overlay.h): the
- * mode is the overlay's. -EINVAL also where it bypasses the page cache, in which the overlay's map outlives a killed
- * server. */
-int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mode, struct disk **out,
-	char *why, size_t why_size);

@@ -131,11 +131,35 @@ static struct export *find_disk(const struct exports *exports, const char *name,
 	return NULL;
 }
 
-static int open_file(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
+/* What is below the mode. */
+static int open_below(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
 {
+	if (spec->memory_size)
+		return open_memory(spec, out, why, why_size);
 	if (spec->has_overlay)
 		return cache_open_overlay(spec->path, spec->overlay, spec->mode, out, why, why_size);
-	return cache_open(spec->path, spec->mode, spec->readonly, out, why, why_size);
+	return cache_open_below(spec->path, spec->mode, spec->readonly, out, why, why_size);
+}
+
+/* The file whose flushed data a power cut may lose; NULL: nobody expects to find any after one. */
+static const char *file_written(const struct export_spec *spec)
+{
+	if (spec->memory_size)
+		return NULL;
+	return spec->has_overlay ? spec->overlay : spec->path;
+}
+
+static int open_disk(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
+{
+	struct disk *below;
+	int error = open_below(spec, &below, why, why_size);
+
+	if (error)
+		return error;
+	error = cache_apply(spec->mode, below, file_written(spec), out);
+	if (error)
+		snprintf(why, why_size, "%s: %s", spec->path, strerror(-error));
+	return error;
 }
 
 static int export_open(const struct exports *exports, struct export *export, char *why, size_t why_size)
@@ -149,7 +173,7 @@ static int export_open(const struct exports *exports, struct export *export, cha
 		snprintf(why, why_size, "there is one of that name already");
 		return -EEXIST;
 	}
-	error = (spec->memory_size ? open_memory : open_file)(spec, &export->disk, why, why_size);
+	error = open_disk(spec, &export->disk, why, why_size);
 	if (!error)
 		export->size_told = export->disk->facts.size;
 	return error;
