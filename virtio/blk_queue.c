@@ -318,6 +318,8 @@ static void queue_stopped(struct blk_queue *queue)
 	queue->log = NULL;
 	free(queue->pool);
 	queue->state = QUEUE_STOPPED;
+	/* A packed ring's base tells also where used descriptors go on. */
+	queue->stop->base = vring_base(&queue->ring);
 	answer(queue->stop);
 }
 
@@ -457,7 +459,6 @@ static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 	take_all_again(queue);
 	touch_requests(queue);
 	watch_kick(queue, -1);
-	order->base = vring_base(&queue->ring);
 	queue->stop = order;
 	queue->state = QUEUE_STOPPING;
 	return false;
