@@ -27,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "cache/uring.h"
 #include "conf/address.h"
@@ -97,6 +98,7 @@ struct session {
 	} out;
 
 	char peer[ADDRESS_TEXT_SIZE];
+	time_t since; /* our beginning */
 };
 
 /* session.c */
