@@ -153,10 +153,10 @@ THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* 
 check-threads:
 	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
-# vnbd-client killed KILLS times under a guest's load, for each layout of the rings.
+# vnbd-client killed KILLS times under a guest's load, for each layout of the rings, and below a host's own disk.
 KILLS ?= 100
-check-kills: $(PROGRAMS) $(GUEST)
-	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t
+check-kills: $(PROGRAMS) $(TEST_TOOLS) $(GUEST) $(GUEST_NEXT)
+	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t tests/guest-uses-a-vduse-disk.t
 
 # This server and its peers, row by row of the specification.
 conformance: $(PROGRAMS)
