@@ -20,7 +20,7 @@ struct uring_op {
 	void (*done)(struct uring_op *op, int result, unsigned flags);
 };
 
-/* Something to do once at the end of this turn, however often it is asked for meanwhile. */
+/* Something to do once at the end of a turn, however often it is asked for meanwhile. */
 struct uring_task {
 	struct uring_task *next; /* the ring's while queued */
 	bool queued;
@@ -31,7 +31,8 @@ struct uring {
 	struct io_uring ring;
 	struct mailbox mailbox;
 	struct uring_op on_mail;
-	struct uring_task *first_task, **last_task;
+	struct uring_task *first_task, **last_task;   /* of this turn */
+	struct uring_task *first_later, **last_later; /* of the next one */
 	pthread_t owner;
 	bool stopping;
 };
@@ -63,6 +64,10 @@ void uring_reserve(struct uring *uring, unsigned count);
 
 /* @task->run runs once at the end of this turn, before the submission. Asking again while it waits changes nothing. */
 void uring_defer(struct uring *uring, struct uring_task *task);
+
+/* uring_yield() - @task, which is not waiting, goes on in the next turn, behind what has come up meanwhile; the ring does
+ * not sleep before. */
+void uring_yield(struct uring *uring, struct uring_task *task);
 
 /* Any thread: @mail->read runs on the ring's thread. */
 void uring_post(struct uring *uring, struct mail *mail);

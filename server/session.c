@@ -16,8 +16,8 @@ void session_wake(struct session *session)
 
 static bool is_idle(const struct session *session)
 {
-	return !session->in.armed && !session->out.armed && !session->cancelling && !session->pausing &&
-	       !session->claiming && session->on_disk == 0 && !session->turn.queued;
+	return !session->in.armed && !session->out.armed && !session->cancelling && !session->claiming &&
+	       session->on_disk == 0 && !session->turn.queued;
 }
 
 static void session_free(struct session *session)
@@ -28,6 +28,8 @@ static void session_free(struct session *session)
 	if (session->next)
 		session->next->link = session->link;
 	*session->link = session->next;
+	if (worker->last == session)
+		worker->last = NULL;
 	close(session->fd);
 	export_put(session->export);
 	origin_leave(session->origin);
@@ -42,10 +44,12 @@ static void session_turn(struct uring_task *task)
 {
 	struct session *session = container_of(task, struct session, turn);
 
-	session_send_replies(session);
+	if (!session->in.yielded)
+		session_send_replies(session);
 	if (session->state == SESSION_OPEN)
 		session_take_requests(session);
-	session_send_replies(session);
+	if (!session->in.yielded)
+		session_send_replies(session);
 	session_receive(session);
 	session_settle(session);
 	if (session->state == SESSION_DYING && is_idle(session))
@@ -81,7 +85,6 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 	session->dialect = dialect;
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
-	session_take_init(session);
 	session_memory_init(session);
 	session_send_init(session);
 	snprintf(session->peer, sizeof(session->peer), "%s", peer);
