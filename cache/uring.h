@@ -33,6 +33,7 @@ struct uring {
 	struct uring_op on_mail;
 	struct uring_task *first_task, **last_task;   /* of this turn */
 	struct uring_task *first_later, **last_later; /* of the next one */
+	unsigned expected; /* completions to come at once, that are no reason not to sleep */
 	pthread_t owner;
 	bool stopping;
 };
@@ -61,6 +62,19 @@ struct io_uring_sqe *uring_sqe(struct uring *uring, struct uring_op *op);
 /* uring_reserve() - make sure that the next @count calls of uring_sqe() go to the kernel in one submission, as linked
  * entries must; @count at most URING_ENTRIES. */
 void uring_reserve(struct uring *uring, unsigned count);
+
+/* uring_expect() - an operation in this turn's submission ends in it, whatever becomes of it (a send with MSG_DONTWAIT, for
+ * one), and there is nothing to do then: the ring may sleep on, and its done() wait for something else. One call of
+ * uring_expect_no_more() for each: in its done(), or before, if there is something to do after all. */
+static inline void uring_expect(struct uring *uring)
+{
+	uring->expected++;
+}
+
+static inline void uring_expect_no_more(struct uring *uring)
+{
+	uring->expected--;
+}
 
 /* @task->run runs once at the end of this turn, before the submission. Asking again while it waits changes nothing. */
 void uring_defer(struct uring *uring, struct uring_task *task);

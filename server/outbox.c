@@ -69,11 +69,11 @@ static bool pack_piece(
 	return piece.last;
 }
 
-void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done)
+size_t outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done)
 {
 	struct msghdr *message = &outbox->message;
 	uint64_t bytes = 0; /* sent, or found to be zeroes */
-	size_t heads = 0;
+	size_t heads = 0, length = 0;
 
 	*message = (struct msghdr){ .msg_iov = outbox->iov };
 	while (outbox->waiting.first && heads + REPLY_HEAD_MAX <= SEND_HEADER_BYTES &&
@@ -85,6 +85,9 @@ void outbox_pack(struct outbox *outbox, enum headers headers, struct request_lis
 		request_list_take(&outbox->waiting);
 		request_list_add(request->buffer ? &outbox->packed : done, request);
 	}
+	for (size_t i = 0; i < message->msg_iovlen; i++)
+		length += outbox->iov[i].iov_len;
+	return length;
 }
 
 void outbox_drop(struct outbox *outbox, struct request_list *done)

@@ -45,9 +45,9 @@ static inline bool outbox_is_waiting(const struct outbox *outbox)
 }
 
 /* outbox_pack() - make a message of replies that wait, up to SEND_BYTES_MAX and what the arrays hold; to be called when
- * the last message has left.
+ * the last message has left. Returns its bytes.
  * @done: gets the requests whose replies have no data: the message has no more need of them. */
-void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done);
+size_t outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done);
 
 /* outbox_advance() - @sent bytes of the message have left. Returns whether something is left of it. */
 bool outbox_advance(struct outbox *outbox, size_t sent);
