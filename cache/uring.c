@@ -46,6 +46,7 @@ int uring_init(struct uring *uring)
 	uring->first_later = NULL;
 	uring->last_later = &uring->first_later;
 	uring->expected = 0;
+	uring->begun = uring->burst = 0;
 	uring->owner = pthread_self();
 	uring->stopping = false;
 	uring->on_mail.done = on_mail;
@@ -75,6 +76,14 @@ static void run_tasks(struct uring *uring)
 		task->queued = false;
 		task->run(task);
 	}
+}
+
+static void count_burst(struct uring *uring)
+{
+	if (uring->begun == 0)
+		return;
+	uring->burst = uring->begun;
+	uring->begun = 0;
 }
 
 /* Hands over what was prepared, and sleeps until there is something to do. */
@@ -108,6 +117,7 @@ void uring_run(struct uring *uring)
 		int result;
 
 		run_tasks(uring);
+		count_burst(uring);
 		result = submit(uring);
 		assert(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 		handle_completions(uring);

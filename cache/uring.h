@@ -33,7 +33,8 @@ struct uring {
 	struct uring_op on_mail;
 	struct uring_task *first_task, **last_task;   /* of this turn */
 	struct uring_task *first_later, **last_later; /* of the next one */
-	unsigned expected; /* completions to come at once, that are no reason not to sleep */
+	unsigned expected;     /* completions to come at once, that are no reason not to sleep */
+	unsigned begun, burst; /* requests: of this turn, and of the last one that had some */
 	pthread_t owner;
 	bool stopping;
 };
@@ -74,6 +75,14 @@ static inline void uring_expect(struct uring *uring)
 static inline void uring_expect_no_more(struct uring *uring)
 {
 	uring->expected--;
+}
+
+/* uring_count_request() - one more request begins in this turn.
+ * Returns how many there probably are in it: that many share the system call of its submission. */
+static inline unsigned uring_count_request(struct uring *uring)
+{
+	uring->begun++;
+	return uring->begun > uring->burst ? uring->begun : uring->burst;
 }
 
 /* @task->run runs once at the end of this turn, before the submission. Asking again while it waits changes nothing. */
