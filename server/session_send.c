@@ -10,7 +10,7 @@ static void end_message(struct session *session)
 	struct request_list done;
 
 	request_list_init(&done);
-	outbox_clear(&session->out.box, &done);
+	outbox_clear(&session->out.box, &session->worker->buffers, &done);
 	session_release_all(session, &done);
 }
 
@@ -79,7 +79,11 @@ void session_send_replies(struct session *session)
 		return;
 	request_list_init(&done);
 	session->out.ticks = 0;
-	length = outbox_pack(&session->out.box, session->dialect.headers, &done);
+	length = outbox_pack(&session->out.box, &session->worker->buffers, session->dialect.headers, &done);
+	if (length == 0) {
+		session_kill(session, CLOSE_memory);
+		return;
+	}
 	session_release_all(session, &done);
 	session->out.at_once = !session->tls && length <= SEND_AT_ONCE_MAX;
 	send_message(session);
