@@ -37,7 +37,7 @@ torment()
 	grep -q 'requests wait: [1-9]' "$tmp/exercise.log"
 }
 
-plan 5
+plan 6
 truncate -s 64M "$tmp/disk"
 for server in vnbd-server nbdkit qemu-nbd nbd-server; do
 	serve $server
@@ -46,3 +46,6 @@ for server in vnbd-server nbdkit qemu-nbd nbd-server; do
 done
 serve vnbd-server
 ok "vnbd-server killed 5 times, three connections" torment vnbd-server 5 --connections=3
+kill_server
+serve nbdkit
+ok "nbdkit killed 3 times, by libnbd" with_libnbd torment nbdkit 3
