@@ -6,7 +6,7 @@
  * L3  The engine's callbacks only move commands to answered, or mark the link doomed: they may run inside any call of ours
  *     into it, even inside the one that hands over a command.
  * L4  done() runs only from on_socket() and on_timer(), so never inside disk_submit().
- * L5  Commands go out from on_prepare(), once a turn of the loop, and after answers: so that a batch leaves together.
+ * L5  Commands go out from on_turn(), once a turn of the loop, and after answers: so that a batch leaves together.
  * L6  Only link_handle() writes link->state.
  * L7  DRAINED comes only when nothing is in flight: no command of the connection that is given up can land later.
  */
@@ -56,10 +56,11 @@ struct link {
 	char why[OFFER_WHY_SIZE];  /* why this dial or connection failed */
 	char told[OFFER_WHY_SIZE]; /* what was logged last about it: not every dial says the same again */
 
-	ev_io on_socket;
+	ev_io on_dial;		      /* DIALLING: libnbd's socket */
+	struct loop_source on_socket; /* the engine's */
 	/* DOWN: the next dial; DIALLING, DRAINING: the deadline; else at once, to look after L4 */
 	ev_timer on_timer;
-	ev_prepare on_prepare;
+	struct loop_turn turn;
 
 	struct block_req *waiting, **last_waiting;
 	struct command_list unsent, sent, answered, idle;
@@ -88,20 +89,27 @@ static struct command_limits limits_of(const struct link *link)
 		link->engine->scatters };
 }
 
+static void unwatch(struct link *link)
+{
+	ev_io_stop(link->loop->ev, &link->on_dial);
+	loop_unwatch(link->loop, &link->on_socket);
+}
+
 /* The first reason that says something is kept; NULL: none is known. libnbd closes the socket of a handle that dies on its
- * own, and libev must not be asked to watch it then. */
+ * own, and it must not be watched then. */
 static void doom(struct link *link, const char *why)
 {
 	if (!link->doomed)
 		link->why[0] = '\0';
 	link->doomed = true;
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	unwatch(link);
 	if (why && !link->why[0])
 		snprintf(link->why, sizeof(link->why), "%s", why);
 }
 
 static void wake_timer(struct link *link, double seconds)
 {
+	loop_use_ev(link->loop);
 	ev_timer_stop(link->loop->ev, &link->on_timer);
 	ev_timer_set(&link->on_timer, seconds, 0.);
 	ev_timer_start(link->loop->ev, &link->on_timer);
@@ -261,28 +269,29 @@ void link_renew(struct link *link)
 
 /* -- the connection ----------------------------------------------------------------------------------------------- */
 
-static void watch(struct link *link, int fd, int events)
-{
-	ev_io_stop(link->loop->ev, &link->on_socket);
-	if (fd < 0)
-		return;
-	ev_io_set(&link->on_socket, fd, events);
-	ev_io_start(link->loop->ev, &link->on_socket);
-}
-
 /* While dialling, libnbd may have closed a socket and opened another of the same number, so the watcher is set anew each
  * time. */
 static void watch_dial(struct link *link)
 {
-	watch(link, dial_fd(link->nbd), dial_events(link->nbd));
+	struct ev_loop *ev = link->loop->ev;
+	int fd = dial_fd(link->nbd);
+
+	ev_io_stop(ev, &link->on_dial);
+	if (fd < 0)
+		return;
+	loop_use_ev(link->loop);
+	ev_io_set(&link->on_dial, fd, dial_events(link->nbd));
+	ev_io_start(ev, &link->on_dial);
 }
 
 static void watch_engine(struct link *link)
 {
 	int events = engine_events(link->engine);
 
-	if (!ev_is_active(&link->on_socket) || events != (link->on_socket.events & (EV_READ | EV_WRITE)))
-		watch(link, link->engine->fd, events);
+	if (link->on_socket.fd >= 0 && events == link->on_socket.events)
+		return;
+	if (loop_watch(link->loop, &link->on_socket, link->engine->fd, events, false))
+		doom(link, "out of memory");
 }
 
 /* Have TCP notice a peer that went without a word. Sockets of other kinds end with their peer. */
@@ -317,10 +326,13 @@ static void settle(struct link *link)
 		watch_engine(link);
 }
 
-static void go_on_dialling(struct link *link, int revents)
+static void on_dial(struct ev_loop *ev, ev_io *watcher, int revents)
 {
+	struct link *link = watcher->data;
 	char why[DIAL_WHY_SIZE];
 
+	(void)ev;
+	loop_assert_mine(link->loop);
 	switch (dial_step(link->nbd, link->uri, revents, why)) {
 	case DIAL_GOES_ON:
 		watch_dial(link);
@@ -335,23 +347,18 @@ static void go_on_dialling(struct link *link, int revents)
 	}
 }
 
-static void on_socket(struct ev_loop *ev, ev_io *watcher, int revents)
+static void on_socket(struct loop_source *source, int revents)
 {
-	struct link *link = watcher->data;
+	struct link *link = container_of(source, struct link, on_socket);
 
-	(void)ev;
 	loop_assert_mine(link->loop);
-	if (link->state == LINK_DIALLING) {
-		go_on_dialling(link, revents);
-		return;
-	}
 	engine_on_ready(link->engine, revents);
 	settle(link);
 }
 
 static void limit_draining(struct link *link)
 {
-	double left_s = link->drain_deadline - ev_now(link->loop->ev);
+	double left_s = link->drain_deadline - loop_now(link->loop);
 
 	if (left_s > 0)
 		wake_timer(link, left_s);
@@ -383,19 +390,17 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 }
 
 /* The loop is about to sleep: send what this turn submitted. What that brings to an end is left to on_timer. */
-static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int revents)
+static void on_turn(struct loop_turn *turn)
 {
-	struct link *link = watcher->data;
+	struct link *link = container_of(turn, struct link, turn);
 
-	(void)ev;
-	(void)revents;
 	if (link->state == LINK_DOWN || link->state == LINK_DIALLING)
 		return;
 	send_unsent(link);
+	if (!link->doomed)
+		watch_engine(link);
 	if (link->doomed || link->answered.first || (link->state == LINK_REPLAYING && !link->unsent.first))
 		wake_timer(link, 0.);
-	else
-		watch_engine(link);
 }
 
 /* -- the states --------------------------------------------------------------------------------------------------- */
@@ -459,7 +464,7 @@ static bool take_connection(struct link *link)
 	struct command_pool pool = { link->commands, LINK_COMMANDS_MAX };
 
 	/* libnbd may close its own socket now. */
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	unwatch(link);
 	link->engine = engine_new(link->nbd, link->uri, pool, &link->engine_owner);
 	if (!link->engine) {
 		doom(link, "out of memory or descriptors");
@@ -485,8 +490,8 @@ static enum link_event enter_replaying(struct link *link)
 static enum link_event enter_ready(struct link *link)
 {
 	if (link->lost_at > 0)
-		log_info("%s: connected again after %.1f s", link->name,
-			ev_now(link->loop->ev) - link->lost_at);
+		log_info(
+			"%s: connected again after %.1f s", link->name, loop_now(link->loop) - link->lost_at);
 	link->lost_at = 0;
 	link->told[0] = '\0';
 	tell_watch(link, NULL);
@@ -496,7 +501,7 @@ static enum link_event enter_ready(struct link *link)
 static enum link_event enter_draining(struct link *link)
 {
 	link->last_flush.done = link->last_flush.failed = false;
-	link->drain_deadline = ev_now(link->loop->ev) + LINK_DRAIN_MS / 1e3;
+	link->drain_deadline = loop_now(link->loop) + LINK_DRAIN_MS / 1e3;
 	wake_timer(link, LINK_DRAIN_MS / 1e3);
 	return next_of_draining(link);
 }
@@ -504,13 +509,13 @@ static enum link_event enter_draining(struct link *link)
 static void tell_loss(struct link *link, enum link_state from)
 {
 	if (from == LINK_DRAINING && !link->doomed) {
-		link->lost_at = ev_now(link->loop->ev);
+		link->lost_at = loop_now(link->loop);
 		return;
 	}
 	if (!link->why[0])
 		snprintf(link->why, sizeof(link->why), "the server closed the connection");
 	if (from == LINK_READY || from == LINK_DRAINING) {
-		link->lost_at = ev_now(link->loop->ev);
+		link->lost_at = loop_now(link->loop);
 		log_warning("%s: connection lost: %s; requests wait: %u", link->name, link->why, link->load);
 	} else if (link->has_promised && strcmp(link->why, link->told) != 0) {
 		/* From REPLAYING it is a server that is there but does not keep its promise. */
@@ -542,7 +547,7 @@ static void hang_up(struct link *link)
 
 static enum link_event enter_down(struct link *link)
 {
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	unwatch(link);
 	hang_up(link);
 	command_list_join(&link->sent, &link->unsent);
 	for (struct command *command = link->unsent.first; command; command = command->next)
@@ -584,12 +589,13 @@ static const struct disk_ops link_ops = { .submit = link_submit, .free = free_as
 
 static void init_watchers(struct link *link)
 {
-	ev_init(&link->on_socket, on_socket);
+	ev_init(&link->on_dial, on_dial);
 	ev_timer_init(&link->on_timer, on_timer, 0., 0.);
-	ev_prepare_init(&link->on_prepare, on_prepare);
-	link->on_socket.data = link->on_timer.data = link->on_prepare.data = link;
-	ev_timer_start(link->loop->ev, &link->on_timer);
-	ev_prepare_start(link->loop->ev, &link->on_prepare);
+	link->on_dial.data = link->on_timer.data = link;
+	link->on_socket = (struct loop_source){ .ready = on_socket, .fd = -1 };
+	link->turn.run = on_turn;
+	wake_timer(link, 0.);
+	loop_add_turn(link->loop, &link->turn, false);
 }
 
 int link_new(const struct link_config *config, struct link **out)
@@ -634,9 +640,9 @@ void link_free(struct link *link)
 	if (!link)
 		return;
 	say_goodbye(link);
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	unwatch(link);
 	ev_timer_stop(link->loop->ev, &link->on_timer);
-	ev_prepare_stop(link->loop->ev, &link->on_prepare);
+	loop_remove_turn(link->loop, &link->turn);
 	hang_up(link);
 	flat_pool_fini(&link->flats);
 	free(link);

@@ -35,10 +35,10 @@ all_errors()
 	serve nbdkit --threads 1 --filter=error -- error-pwrite=ESHUTDOWN error-pwrite-rate=1%
 	ok "$1: a server that says it shuts down is dialled again" exercise --requests=300
 	ok "$1: and no request fails for it" grep -q '; errors 0, mismatches 0' "$tmp/out"
-	kill_server
 }
 
 plan 12
 truncate -s 64M "$tmp/disk"
 all_errors "our engine"
+kill_server
 with_libnbd all_errors libnbd
