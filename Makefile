@@ -41,9 +41,10 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapp
 ALL_LDFLAGS += -fprofile-instr-generate
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls -lsystemd
+SERVER_LIBS := -luring -lev -lgnutls -lsystemd -ljansson
 CLIENT_LIBS := -lnbd -luring -lev -lmnl
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd
+CTL_LIBS := -ljansson
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd $(CTL_LIBS)
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -51,11 +52,14 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2))
 
 ROOMS := conf cache server virtio client
 sources = $(wildcard $(1)/*.c)
-objects = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(call sources,$(1))))
+# What has a main() of its own is in no archive.
+MAINS := %/main.c conf/vnbdctl.c
+objects = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(call sources,$(1))))
 
 SERVER := $(B)/vnbd-server
 CLIENT := $(B)/vnbd-client
-PROGRAMS := $(SERVER) $(CLIENT)
+CTL := $(B)/vnbdctl
+PROGRAMS := $(SERVER) $(CLIENT) $(CTL)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%.t,$(wildcard tests/unit/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 
@@ -82,6 +86,10 @@ $(SERVER): $(B)/server/main.o $(B)/server.a $(B)/cache.a $(B)/conf.a
 $(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
+
+$(CTL): $(B)/conf/vnbdctl.o $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
 # A unit test links whichever rooms it needs, upper rooms first.
 $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
@@ -150,10 +158,10 @@ THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* 
 check-threads:
 	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
-# vnbd-client killed KILLS times under a guest's load, for each layout of the rings.
+# vnbd-client killed KILLS times under a guest's load, for each layout of the rings, and below a host's own disk.
 KILLS ?= 100
-check-kills: $(PROGRAMS) $(GUEST)
-	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t
+check-kills: $(PROGRAMS) $(TEST_TOOLS) $(GUEST) $(GUEST_NEXT)
+	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t tests/guest-uses-a-vduse-disk.t
 
 # This server and its peers, row by row of the specification.
 conformance: $(PROGRAMS)
@@ -210,12 +218,16 @@ fuzz-coverage:
 	@$(MAKE) --no-print-directory VARIANT=coverage fuzz-coverage
 endif
 
+MANUALS = $(foreach room,$(ROOMS),$(wildcard $(room)/*.[1-8]))
+
 # Where QEMU's and libvirt's tools look for vhost-user back-ends, if PREFIX is /usr or /usr/local.
 BACKENDS = $(PREFIX)/share/qemu/vhost-user
 
 install: $(PROGRAMS)
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 server/vnbd-server.8 client/vnbd-client.8
+	for page in $(MANUALS); do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
+	install -D -m 644 contrib/vnbdctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vnbdctl
 	install -d $(DESTDIR)$(BACKENDS)
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|' contrib/50-vnbd-client.json.in >$(DESTDIR)$(BACKENDS)/50-vnbd-client.json
 	chmod 644 $(DESTDIR)$(BACKENDS)/50-vnbd-client.json

@@ -44,6 +44,8 @@ struct command {
 		uint64_t received; /* bytes of a read's data so far */
 		int status;	   /* 0, or the first error that a chunk told */
 	} wire;
+
+	bool recalled; /* the request's submitter wants it back rather than sent again; command_start() forgets it */
 };
 
 /* What this connection takes in one command. */

@@ -5,7 +5,7 @@
  * L2  sent holds what the engine has; it is empty in DOWN and DIALLING, so no dead connection can write to guest memory.
  * L3  The engine's callbacks only move commands to answered, or mark the link doomed: they may run inside any call of ours
  *     into it, even inside the one that hands over a command.
- * L4  done() runs only from on_socket() and on_timer(), so never inside disk_submit().
+ * L4  done() runs only from on_socket(), on_dial() and on_timer(), so never inside disk_submit().
  * L5  Commands go out from on_turn(), once a turn of the loop, and after answers: so that a batch leaves together.
  * L6  Only link_handle() writes link->state.
  * L7  DRAINED comes only when nothing is in flight: no command of the connection that is given up can land later.
@@ -214,6 +214,87 @@ static int link_submit(struct disk *disk, struct block_req *req)
 	link->last_waiting = &req->wait.next;
 	link->load++;
 	return DISK_PENDING;
+}
+
+/* -- recalling ---------------------------------------------------------------------------------------------------- */
+
+static bool take_waiting(struct link *link, const struct block_req *req)
+{
+	struct block_req **at = &link->waiting;
+
+	while (*at && *at != req)
+		at = &(*at)->wait.next;
+	if (!*at)
+		return false;
+	*at = req->wait.next;
+	if (!*at)
+		link->last_waiting = at;
+	return true;
+}
+
+static struct command *find_command(const struct command_list *list, const struct block_req *req)
+{
+	struct command *command = list->first;
+
+	while (command && command->req != req)
+		command = command->next;
+	return command;
+}
+
+static struct command *command_that_carries(const struct link *link, const struct block_req *req)
+{
+	struct command *command = find_command(&link->unsent, req);
+
+	if (!command)
+		command = find_command(&link->sent, req);
+	return command ? command : find_command(&link->answered, req);
+}
+
+static bool is_connected(const struct link *link)
+{
+	return link->state != LINK_DOWN && link->state != LINK_DIALLING;
+}
+
+/* L2: without a connection nothing of ours is on its way. */
+static bool link_recall(struct disk *disk, struct block_req *req)
+{
+	struct link *link = link_of(disk);
+	struct command *command;
+
+	loop_assert_mine(link->loop);
+	if (take_waiting(link, req)) {
+		link->load--;
+		return true;
+	}
+	command = command_that_carries(link, req);
+	if (!command)
+		return false;
+	command->recalled = true;
+	if (is_connected(link))
+		return false;
+	command_list_remove(&link->unsent, command);
+	command_list_append(&link->idle, command);
+	link->load--;
+	return true;
+}
+
+/* Their connection is lost: they are not sent again. */
+static void end_recalled(struct link *link)
+{
+	struct command_list recalled = { NULL, NULL };
+	struct command *command, *next;
+
+	for (command = link->unsent.first; command; command = next) {
+		next = command->next;
+		if (!command->recalled)
+			continue;
+		command_list_remove(&link->unsent, command);
+		command_list_append(&recalled, command);
+	}
+	while ((command = command_list_take(&recalled))) {
+		command->status = -ECANCELED;
+		end_request(link, command);
+	}
 }
 
 /* -- renewing ----------------------------------------------------------------------------------------------------- */
@@ -552,6 +633,7 @@ static enum link_event enter_down(struct link *link)
 	command_list_join(&link->sent, &link->unsent);
 	for (struct command *command = link->unsent.first; command; command = command->next)
 		command_restart(command, &link->flats);
+	end_recalled(link);
 	link->backoff_ms = next_backoff_ms(link->backoff_ms, link->proved);
 	wake_timer(link, link->backoff_ms / 1e3);
 	return LINK_NOTHING;
@@ -585,7 +667,9 @@ static void free_as_disk(struct disk *disk)
 	link_free(link_of(disk));
 }
 
-static const struct disk_ops link_ops = { .submit = link_submit, .free = free_as_disk };
+static const struct disk_ops link_ops = {
+	.submit = link_submit, .recall = link_recall, .free = free_as_disk
+};
 
 static void init_watchers(struct link *link)
 {

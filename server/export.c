@@ -8,6 +8,7 @@
 
 #include "cache/disk_memory.h"
 #include "conf/log.h"
+#include "conf/size.h"
 #include "server/nbd_wire.h"
 
 /* How much of an export's name a line of the log shows. */
@@ -36,22 +37,6 @@ void exports_fini(struct exports *exports)
 		export_free(export);
 	}
 	exports_init(exports);
-}
-
-static const char *size_text(uint64_t bytes, char *out, size_t out_size)
-{
-	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	double size = (double)bytes / 1024;
-	unsigned unit = 0;
-
-	if (bytes < 1024) {
-		snprintf(out, out_size, "%u bytes", (unsigned)bytes);
-		return out;
-	}
-	for (; size >= 1024; unit++)
-		size /= 1024;
-	snprintf(out, out_size, "%.1f %s", size, units[unit]);
-	return out;
 }
 
 static void announce(const struct export *export)
@@ -102,10 +87,11 @@ static void tell_size(struct export *export, uint64_t size)
 	export->size_told = size;
 }
 
-static void measure(struct export *export)
+static void measure(void *context, struct export *export)
 {
 	uint64_t size;
 
+	(void)context;
 	disk_measure(export->disk);
 	size = export->disk->facts.size;
 	if (size != export->size_told)
@@ -116,9 +102,9 @@ void exports_measure(struct exports *exports)
 {
 	for (struct export *export = exports->first; export; export = export->next) {
 		if (export->folder)
-			export_folder_for_each(export->folder, measure);
+			export_folder_for_each(export->folder, measure, NULL);
 		else
-			measure(export);
+			measure(NULL, export);
 	}
 }
 
