@@ -25,10 +25,10 @@ fallocate -l 64M "$tmp/disk"
 serve 0
 port=$(server_port)
 start_client "$tmp/vhost" --num-queues=2 "nbd://127.0.0.1:$port/vm"
-guest_start soak --timeout 100 --env SOAK_S=14 --vhost-user "$tmp/vhost,num-queues=2"
+guest_start soak --timeout 200 --env SOAK_PASSES=5 --vhost-user "$tmp/vhost,num-queues=2"
 kill_in_pass 2 0
-kill_in_pass 4 1
-kill_in_pass 6 3
+kill_in_pass 3 1
+kill_in_pass 4 3
 ok "the guest saw no error and no mismatch" guest_end
 ok "the client ends cleanly" stop client
 ok "the server ends cleanly" stop server
