@@ -1,0 +1,121 @@
+/* server/session_request.c -- one request of a session: to the disk, and back with its answer. */
+#include "server/session_parts.h"
+
+#include <errno.h>
+
+#include "server/command.h"
+#include "server/extents.h"
+#include "server/reply.h"
+
+static void drop_data(struct session *session, struct request *request)
+{
+	if (!request->buffer)
+		return;
+	buffer_put(&session->worker->buffers, request->buffer);
+	request->buffer = NULL;
+	session->bytes -= buffer_size(request->held);
+}
+
+void session_release(struct session *session, struct request *request)
+{
+	drop_data(session, request);
+	request_put(&session->worker->requests, request);
+	session->requests--;
+}
+
+void session_release_all(struct session *session, struct request_list *list)
+{
+	struct request *request;
+
+	while ((request = request_list_take(list)))
+		session_release(session, request);
+}
+
+static void answer(struct session *session, struct request *request, int status)
+{
+	request->stage = REQUEST_REPLYING;
+	request->status = status;
+	if (session->state == SESSION_DYING) {
+		session_release(session, request);
+		return;
+	}
+	if (!reply_has_data(request))
+		drop_data(session, request);
+	outbox_add(&session->out.box, request);
+}
+
+static void finish_on_disk(struct session *session, struct request *request, int status)
+{
+	session->on_disk--;
+	/* "The server SHOULD NOT return NBD_ENOTSUP except [for] NBD_CMD_FLAG_FAST_ZERO". */
+	if (status == -ENOTSUP && !(request->command.flags & NBD_CMD_FLAG_FAST_ZERO))
+		status = -EIO;
+	if (status == 0 && request->block.op == BLOCK_STATUS)
+		extents_encode(&request->block, session->dialect.headers);
+	answer(session, request, status);
+}
+
+static void on_done(struct block_req *block, int status)
+{
+	struct request *request = request_of(block);
+	struct session *session = request->session;
+
+	finish_on_disk(session, request, status);
+	session_wake(session);
+}
+
+/* Everything but range and flags, which command_check() wrote. */
+static int submit_block(struct session *session, struct request *request)
+{
+	struct block_req *block = &request->block;
+	struct disk *disk = session->export->disk;
+
+	block->done = on_done;
+	block->ring = &session->worker->ring;
+	block->iov = &request->iov;
+	block->iov_count = 0;
+	if (block->op == BLOCK_STATUS) {
+		block->extents.list = (struct block_extent *)buffer_data(request->buffer);
+		block->extents.max = (unsigned)(request->held / sizeof(struct block_extent));
+		return disk_status(disk, block);
+	}
+	if (request->buffer) {
+		request->iov = (struct iovec){ buffer_data(request->buffer), request->held };
+		block->iov_count = 1;
+	}
+	return disk_submit(disk, block);
+}
+
+static void submit(struct session *session, struct request *request)
+{
+	int status;
+
+	request->stage = REQUEST_ON_DISK;
+	session->on_disk++;
+	status = submit_block(session, request);
+	if (status != DISK_PENDING)
+		finish_on_disk(session, request, status);
+}
+
+/* Returns whether there is anything to be asked of the disk. */
+static bool take_contexts(struct session *session, struct request *request)
+{
+	bool asks = false;
+
+	request->block.extents.count = 0;
+	request->status = command_check_contexts(&request->command, &session->export->disk->facts,
+		buffer_data(request->buffer), &request->block, &asks, &request->why);
+	return asks;
+}
+
+void session_start(struct session *session, struct request *request)
+{
+	bool asks = true;
+
+	if (request->status == 0 && command_names_contexts(&request->command))
+		asks = take_contexts(session, request);
+	if (request->status || !asks)
+		answer(session, request, request->status);
+	else
+		submit(session, request);
+}

@@ -1,0 +1,201 @@
+/* server/session_take.c -- the requests in what was received. */
+#include "server/session_parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "conf/container.h"
+#include "server/command.h"
+
+/* Bytes of data that @command will hold, if it is valid at all. */
+static size_t data_wanted(const struct session *session, const struct command *command)
+{
+	bool moves_data = command->type == NBD_CMD_READ || command->type == NBD_CMD_WRITE;
+
+	if (command->type == NBD_CMD_BLOCK_STATUS && session->dialect.allocation)
+		return STATUS_EXTENTS_MAX * sizeof(struct block_extent);
+	return moves_data && command->length <= session->export->disk->facts.data_max ? command->length : 0;
+}
+
+static bool has_room(struct session *session, size_t wanted)
+{
+	size_t size = wanted > 0 ? buffer_size(wanted) : 0;
+
+	if (session->requests >= CONNECTION_REQUESTS_MAX)
+		return false;
+	if (session->bytes > 0 && session->bytes + size > CONNECTION_BYTES_MAX)
+		return false;
+	return session_has_memory(session, session->bytes + size);
+}
+
+static bool has_turn(const struct session *session, size_t wanted)
+{
+	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
+}
+
+/* Go on in the next turn. Nothing else may bring it about: the disk may have answered all at once, and the send wait for a
+ * client that reads no reply before it has sent all its requests. */
+static void pause_turn(struct session *session)
+{
+	if (session->pausing)
+		return;
+	io_uring_prep_nop(uring_sqe(&session->worker->ring, &session->pause));
+	session->pausing = true;
+}
+
+static void on_paused(struct uring_op *op, int result, unsigned flags)
+{
+	struct session *session = container_of(op, struct session, pause);
+
+	(void)result;
+	(void)flags;
+	session->pausing = false;
+	session_wake(session);
+}
+
+static void take_buffer(struct session *session, struct request *request, size_t wanted)
+{
+	request->buffer = buffer_get(&session->worker->buffers, wanted);
+	if (!request->buffer) {
+		request->status = -ENOMEM;
+		return;
+	}
+	request->held = wanted;
+	session->bytes += buffer_size(wanted);
+	session->turn_bytes += wanted;
+}
+
+/* Beyond the end that was: the disk may have grown. */
+static int check(struct session *session, struct request *request)
+{
+	const struct command *command = &request->command;
+	struct disk *disk = session->export->disk;
+
+	uint64_t size = disk->facts.size;
+
+	if (command->offset > size || command->length > size - command->offset)
+		disk_measure(disk);
+	return command_check(command, &disk->facts, session->dialect, &request->block, &request->why);
+}
+
+static bool begin(struct session *session, const struct command *command, size_t wanted)
+{
+	struct request *request = request_get(&session->worker->requests);
+
+	if (!request) {
+		session_kill(session, CLOSE_memory);
+		return false;
+	}
+	session->requests++;
+	request->session = session;
+	request->command = *command;
+	request->stage = REQUEST_RECEIVING;
+	request->status = check(session, request);
+	if (request->status == 0 && wanted > 0)
+		take_buffer(session, request, wanted);
+	session->in.bulk = command->payload >= RECEIVE_BULK_MIN;
+	if (command->payload > 0) {
+		session->in.request = request;
+		session->in.ticks = 0;
+		session->in.rest = (uint32_t)command->payload;
+	} else {
+		session_start(session, request);
+	}
+	return true;
+}
+
+/* "A server SHOULD initiate hard disconnect if a client sets the NBD_CMD_FLAG_PAYLOAD_LEN flag and uses a length larger
+ * than [the] maximum payload length".  A compact write has no flag, and 4 GiB at most. */
+static bool is_payload_excessive(const struct session *session, const struct command *command)
+{
+	return session->dialect.headers == HEADERS_EXTENDED &&
+	       command->payload > session->export->disk->facts.data_max;
+}
+
+/* Returns whether the stream goes on behind the header. */
+static bool take_header(struct session *session)
+{
+	size_t wanted, header = command_header_size(session->dialect.headers);
+	struct command command;
+
+	if (session->in.end - session->in.start < header)
+		return false;
+	if (command_parse(session->in.bytes + session->in.start, session->dialect.headers, &command)) {
+		session_kill(session, CLOSE_request_magic);
+		return false;
+	}
+	if (command.type == NBD_CMD_DISC) {
+		session_finish(session, CLOSE_disconnect);
+		return false;
+	}
+	if (is_payload_excessive(session, &command)) {
+		session_kill(session, CLOSE_payload_length);
+		return false;
+	}
+	wanted = data_wanted(session, &command);
+	if (!has_room(session, wanted)) {
+		session->in.stalled = true;
+		return false;
+	}
+	if (!has_turn(session, wanted)) {
+		session->in.stalled = true;
+		if (session->on_disk == 0)
+			pause_turn(session);
+		return false;
+	}
+	session->in.start += header;
+	return begin(session, &command, wanted);
+}
+
+/* Returns whether the payload is complete. */
+static bool take_payload(struct session *session)
+{
+	struct request *request = session->in.request;
+	size_t here = session->in.end - session->in.start;
+
+	if (here > session->in.rest)
+		here = session->in.rest;
+	if (request->buffer)
+		memcpy(session_payload_rest(session), session->in.bytes + session->in.start, here);
+	session->in.start += here;
+	session->in.rest -= (uint32_t)here;
+	if (session->in.rest > 0)
+		return false;
+	session->in.request = NULL;
+	session_start(session, request);
+	return true;
+}
+
+/* The client hung up: what it asked before is still carried out and answered. */
+static void take_end(struct session *session)
+{
+	bool in_order = session->in.start == session->in.end && !session->in.request;
+
+	if (session->in.ended != -ENODATA)
+		session_kill(session, session->in.ended == -EPROTO ? CLOSE_tls_broken : CLOSE_broken);
+	else
+		session_finish(session, in_order ? CLOSE_hangup : CLOSE_cut_off);
+}
+
+void session_take_requests(struct session *session)
+{
+	bool goes_on = true;
+
+	/* While a receive is armed, the payload it brings is not ours to touch. */
+	if (session->in.armed)
+		return;
+	session->in.stalled = false;
+	session->turn_bytes = 0;
+	while (goes_on && session->state == SESSION_OPEN) {
+		goes_on = session->in.request ? take_payload(session) : take_header(session);
+		if (!goes_on && session->tls && session->state == SESSION_OPEN && !session->in.stalled)
+			goes_on = session_decrypt(session);
+	}
+	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
+		take_end(session);
+}
+
+void session_take_init(struct session *session)
+{
+	session->pause.done = on_paused;
+}
