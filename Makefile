@@ -41,9 +41,9 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapp
 ALL_LDFLAGS += -fprofile-instr-generate
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls -lsystemd
+SERVER_LIBS := -luring -lev -lgnutls -lsystemd -lm
 CLIENT_LIBS := -lnbd -luring -lev -lmnl
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd -lm
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)

@@ -107,8 +107,7 @@ static int cut(struct reader *reader, const char *text)
 			return refuse(reader, (unsigned)(next - reader->copy) + 1, "too many words");
 		next = cut_word(reader, next);
 		if (!next)
-			return refuse(
-				reader, reader->words[reader->count].column, "the quote does not end");
+			return refuse(reader, reader->words[reader->count].column, "the quote does not end");
 		/* A quoted word may be followed by the colon at once. */
 		if (!colon && reader->words[reader->count - 1].quoted && *next == ':' &&
 			(next[1] == '\0' || is_space(next[1]))) {
@@ -284,7 +283,8 @@ static bool take_value(struct reader *reader, enum fault_value kind, uint64_t *o
 {
 	if (kind == FAULT_VALUE_NONE)
 		return true;
-	if (reader->at >= reader->end || here(reader)->quoted || fault_value_parse(kind, here(reader)->text, out))
+	if (reader->at >= reader->end || here(reader)->quoted ||
+		fault_value_parse(kind, here(reader)->text, out))
 		return false;
 	reader->at++;
 	return true;
@@ -450,12 +450,21 @@ static int check_clients(struct reader *reader, const struct fault_rule *rule)
 static int check_arguments(struct reader *reader, const struct fault_rule *rule)
 {
 	if (rule->action == FAULT_DO_delay_uniform && rule->arguments[0] > rule->arguments[1])
-		return refuse(reader, reader->words[reader->colon].column, "'%s' wants the shorter time first",
-			fault_actions[rule->action].words);
+		return refuse(reader, reader->words[reader->colon].column,
+			"'%s' wants the shorter time first", fault_actions[rule->action].words);
 	return 0;
 }
 
-static int parse(struct reader *reader, const char *text, struct fault_rule *rule)
+static int check_allowed(struct reader *reader, const struct fault_rule *rule, unsigned allowed)
+{
+	if (!(rule->operations & ~allowed))
+		return 0;
+	return refuse(reader, 1, "%s",
+		allowed & FAULT_ON_REQUESTS ? "accept and handshake are not an export's: --fault"
+					    : "without an export there are only accept and handshake");
+}
+
+static int parse(struct reader *reader, const char *text, unsigned allowed, struct fault_rule *rule)
 {
 	int error = cut(reader, text);
 
@@ -467,17 +476,19 @@ static int parse(struct reader *reader, const char *text, struct fault_rule *rul
 		error = settle_operations(reader, rule);
 	if (!error)
 		error = check_clients(reader, rule);
+	if (!error)
+		error = check_allowed(reader, rule, allowed);
 	return error ? error : check_arguments(reader, rule);
 }
 
-int fault_rule_parse(const char *text, struct fault_rule *rule, char *why, size_t why_size)
+int fault_rule_parse(const char *text, unsigned allowed, struct fault_rule *rule, char *why, size_t why_size)
 {
 	struct reader reader = { .why = why, .why_size = why_size };
 	int error;
 
 	*rule = (struct fault_rule){ 0 };
 	snprintf(why, why_size, "out of memory");
-	error = parse(&reader, text, rule);
+	error = parse(&reader, text, allowed, rule);
 	if (error)
 		fault_rule_fini(rule);
 	return error;

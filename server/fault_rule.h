@@ -47,12 +47,13 @@ static inline bool fault_rule_has(const struct fault_rule *rule, enum fault_cond
 }
 
 /* fault_rule_parse() - read @text into @rule, to be given to fault_rule_fini().
+ * @allowed: operations that it may be about, bits: FAULT_ON_REQUESTS for an export's, FAULT_ON_CLIENTS for the server's, or
+ * both.
  * Returns 0; or -EINVAL or -ENOMEM with the reason in @why, "column N: ..." where it is in the text, and nothing in @rule that
  * has to be freed. */
-int fault_rule_parse(const char *text, struct fault_rule *rule, char *why, size_t why_size);
+int fault_rule_parse(const char *text, unsigned allowed, struct fault_rule *rule, char *why, size_t why_size);
 void fault_rule_fini(struct fault_rule *rule);
 
 /* fault_rule_print() - the rule in its one canonical form: what fault_rule_parse() makes of it prints the same.
  * Returns @out. */
 const char *fault_rule_print(const struct fault_rule *rule, char out[FAULT_RULE_SIZE]);
-

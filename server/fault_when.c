@@ -1,6 +1,16 @@
 /* server/fault_when.c -- one question after the other. */
 #include "server/fault_when.h"
 
+#include <time.h>
+
+uint64_t fault_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 bool fault_when_overlaps(const struct fault_rule *rule, const struct fault_event *event)
 {
 	if (!rule->has_range)
@@ -16,8 +26,8 @@ static bool is_meant(const struct fault_rule *rule, const struct fault_event *ev
 	       rule->conditions[FAULT_IF_connection] == event->connection;
 }
 
-static bool matches(const struct fault_rule *rule, const struct fault_history *history,
-	const struct fault_event *event)
+static bool matches(
+	const struct fault_rule *rule, const struct fault_history *history, const struct fault_event *event)
 {
 	return rule->operations & event->operation && fault_when_overlaps(rule, event) &&
 	       is_meant(rule, event) &&

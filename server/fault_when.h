@@ -28,6 +28,9 @@ struct fault_history {
 	uint64_t matched, fired;
 };
 
+/* CLOCK_MONOTONIC. */
+uint64_t fault_now_ns(void);
+
 /* fault_when() - count @event in @history->matched if it matches; returns whether the rule fires for it. If so, @random gets
  * what it may draw from. Whoever makes something happen counts it in @history->fired. */
 bool fault_when(const struct fault_rule *rule, struct fault_history *history, const struct fault_event *event,

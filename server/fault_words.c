@@ -18,7 +18,7 @@ const struct fault_condition_row fault_conditions[FAULT_CONDITIONS] = {
 
 const struct fault_action_row fault_actions[FAULT_ACTIONS] = {
 #define BIT(name) FAULT_ON_##name
-#define FAULT_ACTION(name, words, first, second, place, operations) \
+#define FAULT_ACTION(name, words, first, second, place, operations)                                      \
 	[FAULT_DO_##name] = { words, { FAULT_VALUE_##first, FAULT_VALUE_##second }, FAULT_PLACE_##place, \
 		operations },
 #include "server/fault_words.def"

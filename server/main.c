@@ -12,6 +12,7 @@
 #include "conf/cmdline.h"
 #include "conf/log.h"
 #include "conf/size.h"
+#include "server/fault_rule.h"
 #include "server/limits.h"
 #include "server/server.h"
 
@@ -20,7 +21,8 @@
 struct settings {
 	const char **addresses; /* owned; as many as words of the command line at most */
 	struct export_spec *exports;
-	unsigned address_count, export_count;
+	const char **faults;
+	unsigned address_count, export_count, fault_count;
 	unsigned workers;	     /* 0: not given */
 	struct server_limits limits; /* 0: not given */
 	struct tls_settings tls;
@@ -107,6 +109,18 @@ static int set_export_dir(void *settings, const char *value, char *why)
 	return 0;
 }
 
+static int set_fault(void *settings, const char *value, char *why)
+{
+	struct settings *set = settings;
+	struct fault_rule rule;
+
+	if (fault_rule_parse(value, FAULT_ON_CLIENTS, &rule, why, CMDLINE_WHY_SIZE))
+		return -1;
+	fault_rule_fini(&rule);
+	set->faults[set->fault_count++] = value;
+	return 0;
+}
+
 static int set_workers(void *settings, const char *value, char *why)
 {
 	return cmdline_number(value, 1, WORKERS_MAX, &((struct settings *)settings)->workers, why);
@@ -185,7 +199,9 @@ static const struct cmdline_option options[] = {
 		"is written is in FILE; or lost when the server ends, with overlay=temporary.\n"
 		"description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
-		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
+		"see; each may be given several times. fault=RULE: let requests fail, such as\n"
+		"'write every 3: error EIO', vnbd-fault(7); may be given several times.\n"
+		"In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
 	{ "export-dir", 'd', "PATH[,KEY[=VALUE]]...",
@@ -193,6 +209,11 @@ static const struct cmdline_option options[] = {
 		"begins\n"
 		"with a dot; opened when a client chooses it. The keys are those of --export.",
 		set_export_dir, NULL },
+	{ "fault", 0, "RULE",
+		"Let connections fail that have no export yet, such as 'accept every 3: close'; may be "
+		"given\n"
+		"several times. vnbd-fault(7) has the rules, those of --export and these.",
+		set_fault, NULL },
 	{ "tls", 0, "MODE",
 		"off: none. on: clients may ask for it. require: nothing is said before it. Default: "
 		"require\n"
@@ -302,6 +323,9 @@ static int serve(struct server *server, const struct settings *settings, struct 
 	for (unsigned i = 0; i < settings->export_count; i++)
 		if (exports_add(&server->exports, &settings->exports[i], why, why_size))
 			return -1;
+	for (unsigned i = 0; i < settings->fault_count; i++)
+		if (fault_set_add(&server->faults, settings->faults[i], why, why_size) < 0)
+			return -1;
 	if (server_secure(server, &settings->tls, why, why_size))
 		return -1;
 	error = settings->single ? take_connection(server, inherited, why, why_size)
@@ -341,8 +365,9 @@ static void settings_init(struct settings *settings, int argc)
 	*settings = (struct settings){
 		.addresses = calloc((size_t)argc + 1, sizeof(settings->addresses[0])),
 		.exports = calloc((size_t)argc + 1, sizeof(settings->exports[0])),
+		.faults = calloc((size_t)argc + 1, sizeof(settings->faults[0])),
 	};
-	if (!settings->addresses || !settings->exports) {
+	if (!settings->addresses || !settings->exports || !settings->faults) {
 		log_error("out of memory");
 		exit(EXIT_FAILURE);
 	}
@@ -354,6 +379,7 @@ static void settings_fini(struct settings *settings)
 		export_spec_fini(&settings->exports[i]);
 	free(settings->exports);
 	free(settings->addresses);
+	free(settings->faults);
 }
 
 static void settle_tls(struct settings *settings)

@@ -162,6 +162,8 @@ int server_init(struct server *server, const struct server_limits *limits)
 	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls,
 		limits->handshake_s, on_session_ready);
 	server->handshakes.lost = on_connection_lost;
+	fault_set_init(&server->faults, NULL);
+	server->handshakes.faults = &server->faults;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
 	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
@@ -363,6 +365,7 @@ void server_fini(struct server *server)
 	budget_fini(&server->budget);
 	admission_fini(&server->admission);
 	exports_fini(&server->exports);
+	fault_set_fini(&server->faults);
 	tls_close(&server->tls);
 	for (int i = 0; i < 2; i++)
 		ev_signal_stop(server->loop.ev, &server->on_signal[i]);

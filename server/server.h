@@ -11,6 +11,7 @@
 #include "server/admission.h"
 #include "server/budget.h"
 #include "server/export.h"
+#include "server/fault.h"
 #include "server/handshake.h"
 #include "server/inherited.h"
 #include "server/tls.h"
@@ -31,6 +32,7 @@ struct server {
 	struct exports exports;
 	struct tls tls;
 	struct handshakes handshakes;
+	struct fault_set faults;     /* of what has no export */
 	struct listener **listeners; /* owned */
 	unsigned listener_count;
 	struct worker *workers; /* owned */

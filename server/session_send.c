@@ -75,6 +75,8 @@ void session_send_replies(struct session *session)
 
 	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
 		return;
+	if (session->faults.overtaken > 0)
+		session_overtake(session);
 	request_list_init(&done);
 	session->out.ticks = 0;
 	outbox_pack(&session->out.box, session->dialect.headers, &done);
@@ -95,6 +97,8 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 		send_message(session);
 		return;
 	}
+	if (outbox_ends(&session->out.box))
+		session_kill(session, CLOSE_fault);
 	end_message(session);
 	session_wake(session);
 }

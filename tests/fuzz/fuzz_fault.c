@@ -5,6 +5,8 @@
 
 #include "server/fault_rule.h"
 
+#define ANY (FAULT_ON_REQUESTS | FAULT_ON_CLIENTS)
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void print_again(struct fault_rule *rule)
@@ -13,7 +15,7 @@ static void print_again(struct fault_rule *rule)
 	struct fault_rule same;
 
 	fault_rule_print(rule, printed);
-	if (fault_rule_parse(printed, &same, why, sizeof(why)))
+	if (fault_rule_parse(printed, ANY, &same, why, sizeof(why)))
 		abort();
 	if (strcmp(fault_rule_print(&same, again), printed) != 0 || same.operations != rule->operations ||
 		same.given != rule->given || same.from != rule->from || same.to != rule->to ||
@@ -31,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memcpy(text, data, size);
 	text[size] = '\0';
-	if (fault_rule_parse(text, &rule, why, sizeof(why)) == 0) {
+	if (fault_rule_parse(text, ANY, &rule, why, sizeof(why)) == 0) {
 		print_again(&rule);
 		fault_rule_fini(&rule);
 	} else if (!*why || strlen(why) >= sizeof(why)) {

@@ -10,6 +10,8 @@
 
 #include "server/fault_rule.h"
 
+#define ANY (FAULT_ON_REQUESTS | FAULT_ON_CLIENTS)
+
 /* What is written, and how it is printed; NULL: the same. */
 static const struct {
 	const char *text, *printed;
@@ -75,8 +77,10 @@ static const struct {
 	{ "", "column 1: ': ' and what is to happen are missing" },
 	{ "write error EIO", "column 16: ': ' and what is to happen are missing" },
 	{ "write:error EIO", "column 16: ': ' and what" },
-	{ "write evry 3: error EIO", "column 7: 'evry' is not an operation or condition; known: read, write, " },
-	{ "write evry 3: error EIO", "data, any, FROM-TO, every N, p P, seed N, after N, after TIME, from TEXT" },
+	{ "write evry 3: error EIO",
+		"column 7: 'evry' is not an operation or condition; known: read, write, " },
+	{ "write evry 3: error EIO",
+		"data, any, FROM-TO, every N, p P, seed N, after N, after TIME, from TEXT" },
 	{ "write \"every\" 3: error EIO", "column 7: 'every' is not" },
 	{ "write every: error EIO", "column 14: 'every' wants N, a number from 1 on; not ''" },
 	{ "write every 0: error EIO", "column 13: 'every' wants N, a number from 1 on; not '0'" },
@@ -99,7 +103,8 @@ static const struct {
 	{ "write 1-2 3-4: error EIO", "column 11: a second range" },
 	{ "write 1-9223372036854775808: error EIO", "is not FROM-TO" },
 	{ "write 9223372036854775807+9223372036854775807: error EIO", "is not FROM-TO" },
-	{ "write: erorr EIO", "column 8: 'erorr' is nothing that can happen; known: delay TIME, delay uniform TIME TIME" },
+	{ "write: erorr EIO",
+		"column 8: 'erorr' is nothing that can happen; known: delay TIME, delay uniform TIME TIME" },
 	{ "write:", "column 7: '' is nothing that can happen" },
 	{ "write: error", "column 13: 'error' wants ERRNO, EPERM, EIO" },
 	{ "write: error EBUSY", "column 14: 'error' wants ERRNO" },
@@ -119,12 +124,14 @@ static const struct {
 	{ "accept read: hold", "column 1: accept and handshake do not go together with requests" },
 	{ "accept 1M-2M: hold", "accept and handshake are about no bytes" },
 	{ "accept cert a: hold", "nothing but the address is known" },
-	{ "accept: error EIO", "'error' is for read, write, flush, trim, zero, cache, status, not for accept" },
+	{ "accept: error EIO",
+		"'error' is for read, write, flush, trim, zero, cache, status, not for accept" },
 	{ "any from 10.0.0.0/33: hold", "column 10: '10.0.0.0/33' is not an address" },
 	{ "any from : hold", "column 12: 'from' wants TEXT" },
 	{ "any cert \"\": hold", "column 10: '' is not a name" },
 	{ "any cert \"a: hold", "column 10: the quote does not end" },
-	{ "any psk 1 psk 2 psk 3 psk 4 psk 5 psk 6 psk 7 psk 8 psk 9: hold", "column 57: more than 8 clients" },
+	{ "any psk 1 psk 2 psk 3 psk 4 psk 5 psk 6 psk 7 psk 8 psk 9: hold",
+		"column 57: more than 8 clients" },
 	{ "any:\nhold", "column 5: a rule is one line of text" },
 };
 
@@ -137,11 +144,11 @@ static void good_rules_print_as_they_read(void **state)
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		const char *expected = good[i].printed ? good[i].printed : good[i].text;
 
-		if (fault_rule_parse(good[i].text, &rule, why, sizeof(why)))
+		if (fault_rule_parse(good[i].text, ANY, &rule, why, sizeof(why)))
 			fail_msg("%s: %s", good[i].text, why);
 		assert_string_equal(fault_rule_print(&rule, printed), expected);
 		fault_rule_fini(&rule);
-		assert_int_equal(fault_rule_parse(printed, &rule, why, sizeof(why)), 0);
+		assert_int_equal(fault_rule_parse(printed, ANY, &rule, why, sizeof(why)), 0);
 		assert_string_equal(fault_rule_print(&rule, again), printed);
 		fault_rule_fini(&rule);
 	}
@@ -153,9 +160,11 @@ static void values_are_what_is_written(void **state)
 	char why[2048];
 
 	(void)state;
-	assert_int_equal(fault_rule_parse("write zero 1M+4K every 3 p 0.25 after 1.5s from unix psk \"a b\": delay normal "
-					  "20ms 5us",
-				 &rule, why, sizeof(why)),
+	assert_int_equal(
+		fault_rule_parse(
+			"write zero 1M+4K every 3 p 0.25 after 1.5s from unix psk \"a b\": delay normal "
+			"20ms 5us",
+			ANY, &rule, why, sizeof(why)),
 		0);
 	assert_int_equal(rule.operations, FAULT_ON_write | FAULT_ON_zero);
 	assert_true(rule.has_range);
@@ -180,7 +189,7 @@ static void bad_rules_are_told_where(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		if (fault_rule_parse(bad[i].text, &rule, why, sizeof(why)) != -EINVAL)
+		if (fault_rule_parse(bad[i].text, ANY, &rule, why, sizeof(why)) != -EINVAL)
 			fail_msg("'%s' is taken", bad[i].text);
 		if (!strstr(why, bad[i].why))
 			fail_msg("'%s': %s; expected: %s", bad[i].text, why, bad[i].why);
@@ -196,17 +205,17 @@ static void long_rules_are_refused(void **state)
 	memset(text, ' ', sizeof(text));
 	memcpy(text, "any: hold", 9);
 	text[FAULT_RULE_MAX + 1] = '\0';
-	assert_int_equal(fault_rule_parse(text, &rule, why, sizeof(why)), -EINVAL);
+	assert_int_equal(fault_rule_parse(text, ANY, &rule, why, sizeof(why)), -EINVAL);
 	assert_non_null(strstr(why, "a rule has 384 bytes at most"));
 	text[FAULT_RULE_MAX] = '\0';
-	assert_int_equal(fault_rule_parse(text, &rule, why, sizeof(why)), 0);
+	assert_int_equal(fault_rule_parse(text, ANY, &rule, why, sizeof(why)), 0);
 	fault_rule_fini(&rule);
 	for (unsigned i = 0; i < FAULT_RULE_MAX; i++)
 		text[i] = i % 2 ? ' ' : 'x';
-	assert_int_equal(fault_rule_parse(text, &rule, why, sizeof(why)), -EINVAL);
+	assert_int_equal(fault_rule_parse(text, ANY, &rule, why, sizeof(why)), -EINVAL);
 	/* However little room there is for the reason. */
 	for (size_t room = 1; room < 16; room++)
-		assert_int_equal(fault_rule_parse("x", &rule, why, room), -EINVAL);
+		assert_int_equal(fault_rule_parse("x", ANY, &rule, why, room), -EINVAL);
 }
 
 int main(void)
