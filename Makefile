@@ -216,6 +216,7 @@ BACKENDS = $(PREFIX)/share/qemu/vhost-user
 install: $(PROGRAMS)
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 server/vnbd-server.8 client/vnbd-client.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 server/vnbd-fault.7
 	install -d $(DESTDIR)$(BACKENDS)
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|' contrib/50-vnbd-client.json.in >$(DESTDIR)$(BACKENDS)/50-vnbd-client.json
 	chmod 644 $(DESTDIR)$(BACKENDS)/50-vnbd-client.json

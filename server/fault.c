@@ -178,25 +178,38 @@ void fault_set_for_each(struct fault_set *set,
 
 /* Judging. */
 
-/* "fault 3 of 'a': delay 20ms: write 4096+512, cookie 0x1, unix, pid 7, uid 0" */
+/* What it fired for: "write 4096+512, cookie 0x1", or "accept". */
+static void name_event(const struct fault_event *event, char *out, size_t out_size)
+{
+	unsigned operation = 0;
+	int length;
+
+	while (fault_operations[operation].operations != (unsigned)event->operation)
+		operation++;
+	length = snprintf(out, out_size, "%s", fault_operations[operation].word);
+	if (event->operation & FAULT_ON_REQUESTS)
+		snprintf(out + length, out_size - (size_t)length,
+			" %" PRIu64 "+%" PRIu64 ", cookie 0x%" PRIx64, event->offset, event->length,
+			event->cookie);
+}
+
+/* "fault 3 of export 'a' (write: delay 20ms): write 4096+512, cookie 0x1, unix, pid 7, uid 0" */
 static void report(const struct fault_set *set, const struct fault *fault, const struct fault_event *event)
 {
 	static struct log_window window = LOG_WINDOW(FAULT_LINES_PER_S);
-	char name[256] = "the server", rule[FAULT_RULE_SIZE];
-	unsigned unsaid, operation = 0;
+	char name[256] = "the server", rule[FAULT_RULE_SIZE], what[96];
+	unsigned unsaid;
 
 	if (!log_shows(LOG_INFO) || !log_window_admits(&window, &unsaid))
 		return;
 	if (unsaid)
 		log_warning("%u more faults fired than this log tells", unsaid);
-	while (fault_operations[operation].operations != (unsigned)event->operation)
-		operation++;
 	if (set->name)
 		log_quote(name, sizeof(name), set->name, strlen(set->name));
 	fault_rule_print(&fault->rule, rule);
-	log_info("fault %u of %s%s%s (%s): %s %" PRIu64 "+%" PRIu64 ", cookie 0x%" PRIx64 ", %s", fault->id,
-		set->name ? "export '" : "", name, set->name ? "'" : "", rule,
-		fault_operations[operation].word, event->offset, event->length, event->cookie, event->peer);
+	name_event(event, what, sizeof(what));
+	log_info("fault %u of %s%s%s (%s): %s, %s", fault->id, set->name ? "export '" : "", name,
+		set->name ? "'" : "", rule, what, event->peer);
 }
 
 /* Whether @event finds the disk full that was not so before. */
