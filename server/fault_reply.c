@@ -143,14 +143,14 @@ bool fault_reply_changes(enum fault_action action)
 }
 
 struct raw_reply *fault_reply_new(
-	const struct fault_effect *effect, struct request *request, enum headers headers)
+	const struct fault_effect *effect, const struct request *request, enum headers headers)
 {
 	size_t length = write_pieces(request, headers, NULL);
 	struct raw_reply *raw = malloc(sizeof(*raw) + length + FAULT_REPLY_EXTRA);
 
 	if (!raw)
 		return NULL;
-	*raw = (struct raw_reply){ .request = request, .copies = 1, .length = length };
+	*raw = (struct raw_reply){ .copies = 1, .length = length };
 	write_pieces(request, headers, raw->bytes);
 	rows[effect->action](raw, effect);
 	return raw;

@@ -1,7 +1,7 @@
 /* server/outbox.c -- packs replies into messages. */
 #include "server/outbox.h"
 
-#include <stdlib.h>
+#include <assert.h>
 
 void request_list_init(struct request_list *list)
 {
@@ -34,30 +34,11 @@ void outbox_init(struct outbox *outbox)
 	request_list_init(&outbox->packed);
 	outbox->message = (struct msghdr){ 0 };
 	outbox->begun = 0;
-	outbox->raw = outbox->raw_packed = NULL;
-	outbox->raw_last = &outbox->raw;
 }
 
 void outbox_add(struct outbox *outbox, struct request *request)
 {
 	request_list_add(&outbox->waiting, request);
-}
-
-void outbox_add_raw(struct outbox *outbox, struct raw_reply *raw)
-{
-	raw->next = NULL;
-	*outbox->raw_last = raw;
-	outbox->raw_last = &raw->next;
-}
-
-static struct raw_reply *take_raw(struct outbox *outbox)
-{
-	struct raw_reply *raw = outbox->raw;
-
-	outbox->raw = raw->next;
-	if (!outbox->raw)
-		outbox->raw_last = &outbox->raw;
-	return raw;
 }
 
 static void add_iovec(struct msghdr *message, void *base, size_t length)
@@ -90,28 +71,12 @@ static bool pack_piece(
 	return piece.last;
 }
 
-static void pack_raw(struct outbox *outbox)
-{
-	struct raw_reply *raw = take_raw(outbox);
-
-	for (unsigned i = 0; i < raw->copies; i++)
-		outbox->iov[i] = (struct iovec){ raw->bytes, raw->length };
-	outbox->message = (struct msghdr){ .msg_iov = outbox->iov, .msg_iovlen = raw->copies };
-	request_list_add(&outbox->packed, raw->request);
-	outbox->raw_packed = raw;
-}
-
 void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done)
 {
 	struct msghdr *message = &outbox->message;
 	uint64_t bytes = 0; /* sent, or found to be zeroes */
 	size_t heads = 0;
 
-	/* Not amid the pieces of another. */
-	if (outbox->raw && outbox->begun == 0) {
-		pack_raw(outbox);
-		return;
-	}
 	*message = (struct msghdr){ .msg_iov = outbox->iov };
 	while (outbox->waiting.first && heads + REPLY_HEAD_MAX <= SEND_HEADER_BYTES &&
 		message->msg_iovlen + 2 <= SEND_IOVECS && bytes < SEND_BYTES_MAX) {
@@ -124,6 +89,14 @@ void outbox_pack(struct outbox *outbox, enum headers headers, struct request_lis
 	}
 }
 
+void outbox_pack_raw(struct outbox *outbox, uint8_t *bytes, size_t length, unsigned copies)
+{
+	assert(outbox->begun == 0 && copies <= SEND_IOVECS);
+	for (unsigned i = 0; i < copies; i++)
+		outbox->iov[i] = (struct iovec){ bytes, length };
+	outbox->message = (struct msghdr){ .msg_iov = outbox->iov, .msg_iovlen = copies };
+}
+
 void outbox_drop(struct outbox *outbox, struct request_list *done)
 {
 	struct request *request;
@@ -133,12 +106,6 @@ void outbox_drop(struct outbox *outbox, struct request_list *done)
 	outbox->begun = 0;
 	while ((request = request_list_take(&outbox->waiting)))
 		request_list_add(done, request);
-	while (outbox->raw) {
-		struct raw_reply *raw = take_raw(outbox);
-
-		request_list_add(done, raw->request);
-		free(raw);
-	}
 }
 
 bool outbox_advance(struct outbox *outbox, size_t sent)
@@ -161,8 +128,6 @@ void outbox_clear(struct outbox *outbox, struct request_list *done)
 {
 	struct request *request;
 
-	free(outbox->raw_packed);
-	outbox->raw_packed = NULL;
 	while ((request = request_list_take(&outbox->packed)))
 		request_list_add(done, request);
 }

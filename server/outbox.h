@@ -26,20 +26,8 @@ void request_list_add(struct request_list *list, struct request *request);
 /* The first, or NULL. */
 struct request *request_list_take(struct request_list *list);
 
-/* A reply that was made elsewhere, as bytes: it goes as a message of its own. */
-struct raw_reply {
-	struct raw_reply *next;
-	struct request *request; /* whose reply it is */
-	unsigned copies;	 /* 1 or 2 */
-	bool ends;		 /* nothing follows it */
-	size_t length;		 /* > 0 */
-	uint8_t bytes[];
-};
-
 struct outbox {
 	struct request_list waiting, packed;
-	struct raw_reply *raw, **raw_last; /* owned: waiting */
-	struct raw_reply *raw_packed;	   /* owned: the message; NULL: it is made of packed */
 	uint64_t begun;	       /* how much of the first waiting reply has been packed; 0: nothing */
 	struct msghdr message; /* what is left of the packed replies */
 	struct iovec iov[SEND_IOVECS];
@@ -51,24 +39,19 @@ void outbox_init(struct outbox *outbox);
 /* @request: REPLYING, with its buffer only where the reply has data. */
 void outbox_add(struct outbox *outbox, struct request *request);
 
-/* outbox_add_raw() - @raw, from malloc(3), is the outbox's from now on, and so is its request, as in outbox_add(). */
-void outbox_add_raw(struct outbox *outbox, struct raw_reply *raw);
-
 static inline bool outbox_is_waiting(const struct outbox *outbox)
 {
-	return outbox->waiting.first || outbox->raw;
-}
-
-/* Whether the message is the last. */
-static inline bool outbox_ends(const struct outbox *outbox)
-{
-	return outbox->raw_packed && outbox->raw_packed->ends;
+	return outbox->waiting.first;
 }
 
 /* outbox_pack() - make a message of replies that wait, up to SEND_BYTES_MAX and what the arrays hold; to be called when
  * the last message has left.
  * @done: gets the requests whose replies have no data: the message has no more need of them. */
 void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done);
+
+/* outbox_pack_raw() - instead: make a message of @bytes, @copies (1 or 2) times, which stay untouched until it has left. Not
+ * while a reply has been begun. */
+void outbox_pack_raw(struct outbox *outbox, uint8_t *bytes, size_t length, unsigned copies);
 
 /* outbox_advance() - @sent bytes of the message have left. Returns whether something is left of it. */
 bool outbox_advance(struct outbox *outbox, size_t sent);

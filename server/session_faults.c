@@ -1,8 +1,10 @@
 /* server/session_faults.c -- one request to which fault rules do something: an injection goes with it, from the moment it is
  * judged until its reply is in the outbox.
  *
- *   WAITING --time--> [KEEPING --old bytes read-->] ON_DISK --done--> [HELD --released-->] answered
- *                                                               \---> [OVERTAKEN --another reply, or time--> SPENT]
+ *   WAITING --time--> [KEEPING --old bytes read-->] ON_DISK --done--> answered, at once or after:
+ *                                                               |---> HELD --released-->
+ *                                                               |---> OVERTAKEN --another reply, or time--> SPENT
+ *                                                               \---> RAW --its turn--> SENDING --sent-->
  *
  * I1  An injection is freed only when its timer is not in the ring.
  * I2  When the session dies, what waits is not carried out, but for ghosts: those are all that reaches the disk later.
@@ -23,6 +25,8 @@ enum injection_stage {
 	INJECTION_KEEPING,
 	INJECTION_ON_DISK,
 	INJECTION_HELD,
+	INJECTION_RAW,
+	INJECTION_SENDING, /* its bytes are the ring's */
 	INJECTION_OVERTAKEN,
 	INJECTION_SPENT, /* the request has gone, the timer has not */
 };
@@ -36,6 +40,7 @@ struct injection {
 	int status; /* HELD, OVERTAKEN */
 	struct uring_op timer;
 	struct __kernel_timespec time;
+	struct raw_reply *raw; /* owned; RAW, SENDING */
 	/* KEEPING */
 	struct block_req old;
 	struct iovec old_iov;
@@ -72,6 +77,7 @@ static void injection_free(struct injection *injection)
 	*injection->link = injection->next;
 	session_wake(injection->session);
 	free(injection->old_bytes);
+	free(injection->raw);
 	free(injection);
 }
 
@@ -113,25 +119,93 @@ static void answer(struct injection *injection)
 	session_answer(injection->session, injection->request, injection->status);
 }
 
+static void overtaken(struct injection *injection)
+{
+	injection->session->faults.overtaken--;
+	answer(injection);
+}
+
+/* The reply goes ahead of its timer. */
+static void spend(struct injection *injection)
+{
+	overtaken(injection);
+	injection->request = NULL;
+	injection->stage = INJECTION_SPENT;
+	cut_timer(injection);
+}
+
+static void overtake(struct session *session)
+{
+	for (struct injection *injection = session->faults.first; injection; injection = injection->next)
+		if (injection->stage == INJECTION_OVERTAKEN)
+			spend(injection);
+}
+
+/* The reply has left, or never will. */
+static void forget(struct injection *injection)
+{
+	session_release(injection->session, injection->request);
+	injection_free(injection);
+}
+
 /* As bytes that are broken. */
 static void answer_raw(struct injection *injection)
 {
 	struct session *session = injection->session;
 	struct request *request = injection->request;
-	struct raw_reply *raw = NULL;
 
 	request->stage = REQUEST_REPLYING;
 	request->status = injection->status;
 	if (session->state != SESSION_DYING)
-		raw = fault_reply_new(&injection->verdict.reply, request, session->dialect.headers);
-	if (raw && raw->length > 0) {
-		outbox_add_raw(&session->out.box, raw);
+		injection->raw =
+			fault_reply_new(&injection->verdict.reply, request, session->dialect.headers);
+	if (injection->raw && injection->raw->length > 0) {
+		injection->stage = INJECTION_RAW;
+		session_wake(session);
 		return;
 	}
 	if (session->state != SESSION_DYING)
-		session_kill(session, raw ? CLOSE_fault : CLOSE_memory);
-	free(raw);
-	session_release(session, request);
+		session_kill(session, injection->raw ? CLOSE_fault : CLOSE_memory);
+	forget(injection);
+}
+
+static struct injection *find(struct session *session, enum injection_stage stage)
+{
+	struct injection *found = NULL;
+
+	/* The last of the list is the oldest. */
+	for (struct injection *injection = session->faults.first; injection; injection = injection->next)
+		if (injection->stage == stage)
+			found = injection;
+	return found;
+}
+
+bool session_pack_odd(struct session *session)
+{
+	struct outbox *box = &session->out.box;
+	struct injection *injection;
+
+	if (session->faults.overtaken > 0 && outbox_is_waiting(box))
+		overtake(session);
+	/* Not amid the pieces of another. */
+	injection = box->begun == 0 ? find(session, INJECTION_RAW) : NULL;
+	if (!injection)
+		return false;
+	outbox_pack_raw(box, injection->raw->bytes, injection->raw->length, injection->raw->copies);
+	injection->stage = INJECTION_SENDING;
+	return true;
+}
+
+void session_odd_sent(struct session *session)
+{
+	struct injection *injection = find(session, INJECTION_SENDING);
+
+	if (!injection)
+		return;
+	if (injection->raw->ends && session->state != SESSION_DYING)
+		session_kill(session, CLOSE_fault); /* which forgets it */
+	else
+		forget(injection);
 }
 
 /* A worker that drains waits for nobody. */
@@ -142,12 +216,6 @@ static bool is_held(const struct injection *injection)
 	return session->state != SESSION_DYING && !session->worker->draining &&
 	       fault_set_holds(
 		       &session->export->faults, injection->verdict.reply.id, injection->verdict.ticket);
-}
-
-static void overtaken(struct injection *injection)
-{
-	injection->session->faults.overtaken--;
-	answer(injection);
 }
 
 static void reply(struct injection *injection, int status)
@@ -166,11 +234,12 @@ static void reply(struct injection *injection, int status)
 		start_timer(injection, FAULT_REORDER_MS * UINT64_C(1000000));
 		return;
 	}
-	if (fault_reply_changes(action))
+	if (fault_reply_changes(action)) {
 		answer_raw(injection);
-	else
+	} else {
 		answer(injection);
-	injection_free(injection);
+		injection_free(injection);
+	}
 }
 
 /* The disk. */
@@ -416,22 +485,6 @@ bool session_meet_faults(struct session *session, struct request *request)
 
 /* What others do to it. */
 
-/* The reply has gone ahead of its timer. */
-static void spend(struct injection *injection)
-{
-	overtaken(injection);
-	injection->request = NULL;
-	injection->stage = INJECTION_SPENT;
-	cut_timer(injection);
-}
-
-void session_overtake(struct session *session)
-{
-	for (struct injection *injection = session->faults.first; injection; injection = injection->next)
-		if (injection->stage == INJECTION_OVERTAKEN)
-			spend(injection);
-}
-
 static void let_go(struct injection *injection)
 {
 	answer(injection);
@@ -448,6 +501,9 @@ void session_faults_die(struct session *session)
 			let_go(injection);
 		else if (injection->stage == INJECTION_OVERTAKEN)
 			spend(injection);
+		else if (injection->stage == INJECTION_RAW ||
+			 (injection->stage == INJECTION_SENDING && !session->out.armed))
+			forget(injection);
 		else if (injection->stage == INJECTION_WAITING && !is_ghost(injection))
 			cut_timer(injection);
 	}

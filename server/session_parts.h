@@ -181,8 +181,11 @@ void session_release_all(struct session *session, struct request_list *list);
  * Returns whether they do something to it: then it is in their hands. */
 bool session_meet_faults(struct session *session, struct request *request);
 
-/* The replies that wait to be overtaken are, by what is in out.box. */
-void session_overtake(struct session *session);
+/* session_pack_odd() - before what is in out.box is packed: replies that it overtakes are put behind it; and one that was made
+ * as raw bytes, if there is one, is the next message. Returns whether it is.
+ * session_odd_sent() - a message has left, or never will. */
+bool session_pack_odd(struct session *session);
+void session_odd_sent(struct session *session);
 
 /* The session dies, and what it need not do any more, it does not. */
 void session_faults_die(struct session *session);

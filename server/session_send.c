@@ -73,10 +73,15 @@ void session_send_replies(struct session *session)
 {
 	struct request_list done;
 
-	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
+	if (session->out.armed || session->state == SESSION_DYING)
 		return;
-	if (session->faults.overtaken > 0)
-		session_overtake(session);
+	if (session_has_faults(session) && session_pack_odd(session)) {
+		session->out.ticks = 0;
+		send_message(session);
+		return;
+	}
+	if (!outbox_is_waiting(&session->out.box))
+		return;
 	request_list_init(&done);
 	session->out.ticks = 0;
 	outbox_pack(&session->out.box, session->dialect.headers, &done);
@@ -97,9 +102,9 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 		send_message(session);
 		return;
 	}
-	if (outbox_ends(&session->out.box))
-		session_kill(session, CLOSE_fault);
 	end_message(session);
+	if (session_has_faults(session))
+		session_odd_sent(session);
 	session_wake(session);
 }
 
