@@ -41,9 +41,10 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapp
 ALL_LDFLAGS += -fprofile-instr-generate
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls -lsystemd -lm
+SERVER_LIBS := -luring -lev -lgnutls -lsystemd -ljansson -lm
 CLIENT_LIBS := -lnbd -luring -lev -lmnl
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd -lm
+CTL_LIBS := -ljansson
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd $(CTL_LIBS) -lm
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -51,7 +52,9 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2))
 
 ROOMS := conf cache server virtio client
 sources = $(wildcard $(1)/*.c)
-objects = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(call sources,$(1))))
+# What has a main() of its own is in no archive.
+MAINS := %/main.c conf/vnbdctl.c
+objects = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(call sources,$(1))))
 
 SERVER := $(B)/vnbd-server
 CLIENT := $(B)/vnbd-client

@@ -41,6 +41,8 @@ struct disk;
 
 struct disk_ops {
 	int (*submit)(struct disk *disk, struct block_req *req);
+	/* As disk_recall(); NULL: it never gives anything back. */
+	bool (*recall)(struct disk *disk, struct block_req *req);
 	/* As disk_measure(); NULL: the size never changes. */
 	void (*measure)(struct disk *disk);
 	/* Frees the disk and the disks below it that it owns; no request may be in flight. */
@@ -61,6 +63,19 @@ struct disk {
 static inline int disk_submit(struct disk *disk, struct block_req *req)
 {
 	return disk->ops->submit(disk, req);
+}
+
+/* disk_recall() - the submitter of @req, whose done() has not run yet, would rather have it back than wait for ever, for
+ * an NBD server that is away, say. On the submitting thread.
+ *
+ * Returns true: nothing carries it out now, done() will not run, and the caller owns @req again.
+ * Returns false: it ends as ever; but where what carried it is lost before that, with -ECANCELED.
+ * Given back or ended by -ECANCELED, a request may have been carried out in part or in whole all the same: it is to be
+ * submitted again, by whoever goes on.
+ */
+static inline bool disk_recall(struct disk *disk, struct block_req *req)
+{
+	return disk->ops->recall && disk->ops->recall(disk, req);
 }
 
 /* disk_status() - carry out a BLOCK_STATUS on any disk, as disk_submit(): a disk that cannot tell is data everywhere. */

@@ -28,6 +28,7 @@ void command_start(struct command *command, struct block_req *req)
 	command->length = 0;
 	command->flat = NULL;
 	command->status = 0;
+	command->recalled = false;
 }
 
 static void drop_flat(struct command *command, struct flat_pool *pool)
@@ -39,8 +40,11 @@ static void drop_flat(struct command *command, struct flat_pool *pool)
 
 void command_restart(struct command *command, struct flat_pool *pool)
 {
+	bool recalled = command->recalled;
+
 	drop_flat(command, pool);
 	command_start(command, command->req);
+	command->recalled = recalled;
 }
 
 static void *flat_data(const struct command *command, uint64_t length)

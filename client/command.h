@@ -35,6 +35,8 @@ struct command {
 	uint64_t length;
 	void *flat; /* owned: from the link's pool, for @length bytes; NULL: none */
 	int status; /* of the answered command: 0 or -errno */
+
+	bool recalled; /* the request's submitter wants it back rather than sent again; command_start() forgets it */
 };
 
 /* What this connection takes in one command. */

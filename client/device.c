@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "client/bridge.h"
-#include "client/socket.h"
 #include "conf/container.h"
 #include "conf/log.h"
+#include "conf/socket.h"
 #include "conf/thread.h"
 
 struct device {
@@ -44,7 +44,7 @@ static int open_socket(struct device *device, char why[BRIDGE_WHY_SIZE])
 	int fd = device->config.fd;
 
 	if (device->config.socket_path) {
-		fd = socket_listen(device->config.socket_path, &device->socket, reason, sizeof(reason));
+		fd = socket_listen(device->config.socket_path, 0777, &device->socket, reason, sizeof(reason));
 		if (fd < 0)
 			snprintf(why, BRIDGE_WHY_SIZE, "%.200s: %s", device->config.socket_path, reason);
 		return fd;

@@ -209,6 +209,87 @@ static int link_submit(struct disk *disk, struct block_req *req)
 	return DISK_PENDING;
 }
 
+/* -- recalling ---------------------------------------------------------------------------------------------------- */
+
+static bool take_waiting(struct link *link, const struct block_req *req)
+{
+	struct block_req **at = &link->waiting;
+
+	while (*at && *at != req)
+		at = &(*at)->wait.next;
+	if (!*at)
+		return false;
+	*at = req->wait.next;
+	if (!*at)
+		link->last_waiting = at;
+	return true;
+}
+
+static struct command *find_command(const struct command_list *list, const struct block_req *req)
+{
+	struct command *command = list->first;
+
+	while (command && command->req != req)
+		command = command->next;
+	return command;
+}
+
+static struct command *command_that_carries(const struct link *link, const struct block_req *req)
+{
+	struct command *command = find_command(&link->unsent, req);
+
+	if (!command)
+		command = find_command(&link->sent, req);
+	return command ? command : find_command(&link->answered, req);
+}
+
+static bool is_connected(const struct link *link)
+{
+	return link->state != LINK_DOWN && link->state != LINK_DIALLING;
+}
+
+/* L2: without a connection nothing of ours is on its way. */
+static bool link_recall(struct disk *disk, struct block_req *req)
+{
+	struct link *link = link_of(disk);
+	struct command *command;
+
+	loop_assert_mine(link->loop);
+	if (take_waiting(link, req)) {
+		link->load--;
+		return true;
+	}
+	command = command_that_carries(link, req);
+	if (!command)
+		return false;
+	command->recalled = true;
+	if (is_connected(link))
+		return false;
+	command_list_remove(&link->unsent, command);
+	command_list_append(&link->idle, command);
+	link->load--;
+	return true;
+}
+
+/* Their connection is lost: they are not sent again. */
+static void end_recalled(struct link *link)
+{
+	struct command_list recalled = { NULL, NULL };
+	struct command *command, *next;
+
+	for (command = link->unsent.first; command; command = next) {
+		next = command->next;
+		if (!command->recalled)
+			continue;
+		command_list_remove(&link->unsent, command);
+		command_list_append(&recalled, command);
+	}
+	while ((command = command_list_take(&recalled))) {
+		command->status = -ECANCELED;
+		end_request(link, command);
+	}
+}
+
 /* -- renewing ----------------------------------------------------------------------------------------------------- */
 
 static void on_last_flush(struct block_req *req, int status)
@@ -571,6 +652,7 @@ static enum link_event enter_down(struct link *link)
 	command_list_join(&link->sent, &link->unsent);
 	for (struct command *command = link->unsent.first; command; command = command->next)
 		command_restart(command, &link->flats);
+	end_recalled(link);
 	link->backoff_ms = next_backoff_ms(link->backoff_ms, link->proved);
 	wake_timer(link, link->backoff_ms / 1e3);
 	return LINK_NOTHING;
@@ -604,7 +686,9 @@ static void free_as_disk(struct disk *disk)
 	link_free(link_of(disk));
 }
 
-static const struct disk_ops link_ops = { .submit = link_submit, .free = free_as_disk };
+static const struct disk_ops link_ops = {
+	.submit = link_submit, .recall = link_recall, .free = free_as_disk
+};
 
 static void init_watchers(struct link *link)
 {

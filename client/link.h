@@ -2,7 +2,9 @@
  *
  * A lost connection is not an I/O error. Requests in flight are kept in order and sent again on the next connection,
  * from their first byte; new ones wait. Only what the server answers ends a request. So a request may take as long as
- * the server stays away, and done() of a write never runs for a connection that died under it.
+ * the server stays away, and done() of a write never runs for a connection that died under it. Who cannot wait may
+ * recall it (disk_recall()): it comes back at once where there is no connection or it is not on one yet, else when it
+ * is answered or its connection is lost.
  *
  * States: client/link_state.h. Everything here is for the loop's own thread, or for before it runs.
  * Dialling resolves the host's name with getaddrinfo(3), which may hold up the loop; the rest never blocks.

@@ -33,6 +33,16 @@ static int stripe_submit(struct disk *disk, struct block_req *req)
 	return disk_submit(link_disk(least_busy(stripe_of(disk))), req);
 }
 
+static bool stripe_recall(struct disk *disk, struct block_req *req)
+{
+	struct stripe *stripe = stripe_of(disk);
+
+	for (unsigned i = 0; i < stripe->count; i++)
+		if (disk_recall(link_disk(stripe->links[i]), req))
+			return true;
+	return false;
+}
+
 static void stripe_free(struct disk *disk)
 {
 	struct stripe *stripe = stripe_of(disk);
@@ -42,7 +52,9 @@ static void stripe_free(struct disk *disk)
 	free(stripe);
 }
 
-static const struct disk_ops stripe_ops = { .submit = stripe_submit, .free = stripe_free };
+static const struct disk_ops stripe_ops = {
+	.submit = stripe_submit, .recall = stripe_recall, .free = stripe_free
+};
 
 int stripe_new(struct link *const *links, unsigned count, const struct disk_facts *facts, struct disk **out)
 {

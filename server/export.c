@@ -103,10 +103,11 @@ static void tell_size(struct export *export, uint64_t size)
 	export->size_told = size;
 }
 
-static void measure(struct export *export)
+static void measure(void *context, struct export *export)
 {
 	uint64_t size;
 
+	(void)context;
 	disk_measure(export->disk);
 	size = export->disk->facts.size;
 	if (size != export->size_told)
@@ -117,9 +118,9 @@ void exports_measure(struct exports *exports)
 {
 	for (struct export *export = exports->first; export; export = export->next) {
 		if (export->folder)
-			export_folder_for_each(export->folder, measure);
+			export_folder_for_each(export->folder, measure, NULL);
 		else
-			measure(export);
+			measure(NULL, export);
 	}
 }
 

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@ struct export
 	struct export_folder *folder; /* owned: the files, each of which is an export */
 	struct export_folder *home;   /* borrowed: of a file in a folder, which outlives it; else NULL */
 	unsigned users;		      /* shared: under home's lock; references */
+	atomic_uint connections;      /* shared: sessions that use it; any thread */
 };
 
 struct exports {

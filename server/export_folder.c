@@ -237,10 +237,11 @@ void export_folder_close(struct export *export)
 	pthread_mutex_unlock(&folder->lock);
 }
 
-void export_folder_for_each(struct export_folder *folder, void (*each)(struct export *export))
+void export_folder_for_each(
+	struct export_folder *folder, void (*each)(void *context, struct export *export), void *context)
 {
 	pthread_mutex_lock(&folder->lock);
 	for (struct export *export = folder->open; export; export = export->next)
-		each(export);
+		each(context, export);
 	pthread_mutex_unlock(&folder->lock);
 }

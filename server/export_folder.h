@@ -40,4 +40,5 @@ struct export *export_folder_open(struct export_folder *folder, const struct exp
 void export_folder_close(struct export *export);
 
 /* Calls @each with every open export, while none is closed. */
-void export_folder_for_each(struct export_folder *folder, void (*each)(struct export *export));
+void export_folder_for_each(
+	struct export_folder *folder, void (*each)(void *context, struct export *export), void *context);

@@ -26,6 +26,7 @@ struct settings {
 	unsigned workers;	     /* 0: not given */
 	struct server_limits limits; /* 0: not given */
 	struct tls_settings tls;
+	const char *control; /* NULL: none */
 	bool tls_given;
 	bool single;
 	bool verbose;
@@ -154,6 +155,16 @@ static int set_memory(void *settings, const char *value, char *why)
 	return -1;
 }
 
+static int set_control(void *settings, const char *value, char *why)
+{
+	if (strncmp(value, "unix:", 5) != 0) {
+		snprintf(why, CMDLINE_WHY_SIZE, "not unix:PATH");
+		return -1;
+	}
+	((struct settings *)settings)->control = value;
+	return 0;
+}
+
 static int set_verbose(void *settings, const char *value, char *why)
 {
 	(void)value;
@@ -244,6 +255,10 @@ static const struct cmdline_option options[] = {
 		"For the data of large requests in flight, all connections together, in bytes, or with K,\n"
 		"M or G. Default: 512M; those that want more wait for their turn.",
 		set_memory, NULL },
+	{ "control", 0, "unix:PATH",
+		"Let vnbdctl(8) ask and steer the server by a Unix socket that only this user can open.\n"
+		"Default: none.",
+		set_control, NULL },
 	{ "verbose", 'v', NULL, "Log connections, too.", set_verbose, NULL },
 	{ 0 },
 };
@@ -327,6 +342,8 @@ static int serve(struct server *server, const struct settings *settings, struct 
 		if (fault_set_add(&server->faults, settings->faults[i], why, why_size) < 0)
 			return -1;
 	if (server_secure(server, &settings->tls, why, why_size))
+		return -1;
+	if (settings->control && server_control(server, settings->control, why, why_size))
 		return -1;
 	error = settings->single ? take_connection(server, inherited, why, why_size)
 				 : listen_everywhere(server, settings, inherited, why, why_size);
@@ -429,6 +446,8 @@ int main(int argc, char **argv)
 	settle_tls(&settings);
 	if (settings.single && settings.address_count > 0)
 		cmdline_fail(&cmdline, "--single serves one connection, and --listen waits for others");
+	if (settings.single && settings.control)
+		cmdline_fail(&cmdline, "--single ends with its connection, and has no --control");
 	settle_limits(&settings.limits);
 	if (settings.workers == 0)
 		settings.workers = settings.single ? 1 : cpu_count();

@@ -16,6 +16,7 @@
 #include "conf/log.h"
 #include "server/limits.h"
 #include "server/listener.h"
+#include "server/operator.h"
 #include "server/session.h"
 
 static struct worker *least_loaded(struct server *server)
@@ -63,11 +64,19 @@ static void close_listeners(struct server *server)
 	server->listener_count = 0;
 }
 
+/* Workers that are ending do not answer operators any more. */
+static void close_control(struct server *server)
+{
+	control_close(server->control);
+	server->control = NULL;
+}
+
 static void drain(struct server *server)
 {
 	server->draining = true;
 	sd_notify(0, "STOPPING=1");
 	close_listeners(server);
+	close_control(server);
 	handshakes_close(&server->handshakes, CLOSE_shutdown);
 	for (unsigned i = 0; i < server->worker_count; i++)
 		worker_drain(&server->workers[i]);
@@ -297,6 +306,14 @@ void server_serve_one(struct server *server, int fd)
 	server->single = true;
 }
 
+int server_control(struct server *server, const char *address, char *why, size_t why_size)
+{
+	if (control_open(&server->loop, address, &server->control, why, why_size))
+		return -1;
+	control_register(server->control, operator_commands, server);
+	return 0;
+}
+
 static int start_workers(struct server *server, unsigned workers, char *why, size_t why_size)
 {
 	server->workers = calloc(workers, sizeof(server->workers[0]));
@@ -358,6 +375,7 @@ int server_run(struct server *server, unsigned workers, char *why, size_t why_si
 void server_fini(struct server *server)
 {
 	close_listeners(server);
+	close_control(server);
 	if (server->connection >= 0)
 		close(server->connection);
 	free(server->listeners);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "conf/control.h"
 #include "conf/loop.h"
 #include "server/admission.h"
 #include "server/budget.h"
@@ -31,6 +32,7 @@ struct server {
 	struct budget budget;
 	struct exports exports;
 	struct tls tls;
+	struct control *control; /* owned; NULL: none */
 	struct handshakes handshakes;
 	struct fault_set faults;     /* of what has no export */
 	struct listener **listeners; /* owned */
@@ -63,6 +65,10 @@ int server_adopt(struct server *server, struct inherited *inherited, char *why, 
 /* server_serve_one() - instead of listening: serve @fd, a connected socket in blocking mode, which is the server's from now
  * on, and end with it. */
 void server_serve_one(struct server *server, int fd);
+
+/* server_control() - let operators steer us by a socket at @address, unix:PATH, until we are told to end.
+ * Returns 0, or -1 with @why. */
+int server_control(struct server *server, const char *address, char *why, size_t why_size);
 
 /* server_run() - tell in the log where we listen, and serve.
  * Readiness and end are told to systemd, too, where it asked for that: sd_notify(3).

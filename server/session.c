@@ -4,10 +4,12 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/survey.h"
 
 void session_wake(struct session *session)
 {
@@ -30,6 +32,7 @@ static void session_free(struct session *session)
 		session->next->link = session->link;
 	*session->link = session->next;
 	close(session->fd);
+	atomic_fetch_sub_explicit(&session->export->connections, 1, memory_order_relaxed);
 	export_put(session->export);
 	origin_leave(session->origin);
 	tls_stream_free(session->tls);
@@ -80,6 +83,8 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 	if (!session_receive_init(session, early, early_length))
 		goto free_session;
 	session->export = export;
+	atomic_fetch_add_explicit(&export->connections, 1, memory_order_relaxed);
+	session->since = time(NULL);
 	session->dialect = dialect;
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
@@ -118,6 +123,14 @@ void session_hand_over(struct session *session, struct worker *worker)
 	session->claim.ring = &worker->ring;
 	atomic_fetch_add_explicit(&worker->load, 1, memory_order_relaxed);
 	uring_post(&worker->ring, &session->arrival);
+}
+
+bool session_describe(const struct session *session, struct survey_entry *out)
+{
+	out->export = strdup(session->export->spec.name);
+	snprintf(out->peer, sizeof(out->peer), "%s", session->peer);
+	out->since = session->since;
+	return out->export != NULL;
 }
 
 struct session *session_next(const struct session *session)

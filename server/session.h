@@ -17,6 +17,7 @@
 
 struct identity;
 struct origin;
+struct survey_entry;
 struct tls_stream;
 struct worker;
 struct session;
@@ -48,6 +49,9 @@ void session_hand_over(struct session *session, struct worker *worker);
 struct session *session_next(const struct session *session);
 
 /* The rest is for the worker's thread. A session frees itself, later, never inside one of these calls. */
+
+/* session_describe() - who it is with, for an operator. Returns false without memory. */
+bool session_describe(const struct session *session, struct survey_entry *out);
 
 /* Take no more requests; end when those in flight are answered. */
 void session_finish(struct session *session, enum close_reason reason);

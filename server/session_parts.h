@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "cache/uring.h"
 #include "conf/address.h"
@@ -107,6 +108,7 @@ struct session {
 	uint64_t number; /* of the connection, since the server began */
 
 	char peer[ADDRESS_TEXT_SIZE];
+	time_t since; /* our beginning */
 };
 
 /* session.c */

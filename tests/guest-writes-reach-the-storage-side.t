@@ -37,7 +37,7 @@ guest_with()
 	start_server --listen "unix:$tmp/nbd" --export "vm=$tmp/disk,cache=writeback"
 	start_client "$tmp/vhost" --num-queues=2 "nbd+unix:///vm?socket=$tmp/nbd"
 	ok "$1: the guest formats, writes, verifies, trims and checks" guest filesystems --timeout 150 \
-		--env QUEUES=2 --env CACHE="$1" --env PACKED="$2" --vhost-user "$tmp/vhost,num-queues=2,packed=$2"
+		--env QUEUES=2 --env SEGMENT_MAX=$((8 << 20)) --env CACHE="$1" --env PACKED="$2" --vhost-user "$tmp/vhost,num-queues=2,packed=$2"
 	ok "$1: the client ends cleanly" stop client
 	ok "$1: the server ends cleanly" stop server
 	check_storage "$1"

@@ -6,7 +6,8 @@
  * Q1  Requests in flight never exceed the ring's size: the ring checks it (S1), and the pool is as large.
  * Q2  A request holds the memory snapshot its addresses are in; the queue holds the one the ring is in.
  * Q3  What was written to a chain's buffers is logged before the chain is given back.
- * Q4  A queue is stopped only when nothing is in flight and everything given back is published.
+ * Q4  A queue is stopped only when nothing is in flight and everything given back is published. What is left to the
+ *     record counts as neither.
  *
  *   STOPPED --start--> RUNNING --stop--> STOPPING --drained--> STOPPED
  */
@@ -42,6 +43,7 @@ struct blk_queue {
 	enum queue_state state;
 	bool enabled;
 	bool unmapped; /* the VMM's memory is without the ring just now: its next table may have it again */
+	bool leaves;   /* STOPPING: what the disk gives back is left to the record */
 	bool look;     /* the ring may have chains that we were or shall not be kicked for */
 	struct vring ring;
 	uint64_t features;
@@ -147,6 +149,17 @@ static void request_free(struct blk_request *request)
 	queue->free = request;
 }
 
+static void request_forget(struct blk_request *request)
+{
+	struct blk_queue *queue = request->queue;
+
+	hold_put(request->hold);
+	queue->in_flight--;
+	request_free(request);
+	/* Where this comes from the disk in the loop's last moment before it sleeps, the turn is over already. */
+	queue_wake(queue);
+}
+
 static void request_end(struct blk_request *request, int error)
 {
 	struct blk_queue *queue = request->queue;
@@ -155,21 +168,24 @@ static void request_end(struct blk_request *request, int error)
 	if (__builtin_expect(queue->logs_data, 0))
 		blk_request_log(request, request->hold->memory, queue->log); /* Q3 */
 	vring_give(&queue->ring, request->chain.id, filled);
-	hold_put(request->hold);
-	queue->in_flight--;
-	request_free(request);
-	/* Where this comes from the disk in the loop's last moment before it sleeps, the turn is over already. */
-	queue_wake(queue);
+	request_forget(request);
 }
 
-/* Ask the disk for one thing after the other, until it says that it will answer later. */
+/* Ask the disk for one thing after the other, until it says that it will answer later. What is to be left has nothing
+ * more begun: who finds it in the record begins anew. */
 static void request_go_on(struct blk_request *request)
 {
 	struct blk_queue *queue = request->queue;
 	struct block_req *block = &request->block;
 
 	while (blk_request_next(request)) {
-		int status = disk_check(&queue->blk->facts, block);
+		int status;
+
+		if (queue->leaves) {
+			request_forget(request);
+			return;
+		}
+		status = disk_check(&queue->blk->facts, block);
 
 		if (status == 0) {
 			request->stage = BLK_REQUEST_ON_DISK;
@@ -193,7 +209,9 @@ static void on_block_done(struct block_req *block, int status)
 	loop_assert_mine(request->queue->thread.loop);
 	assert(request->stage == BLK_REQUEST_ON_DISK);
 	request->stage = BLK_REQUEST_PARSED;
-	if (status)
+	if (status == -ECANCELED && request->queue->leaves)
+		request_forget(request);
+	else if (status)
 		request_end(request, status);
 	else
 		request_go_on(request);
@@ -318,6 +336,8 @@ static void queue_stopped(struct blk_queue *queue)
 	queue->log = NULL;
 	free(queue->pool);
 	queue->state = QUEUE_STOPPED;
+	/* A packed ring's base tells also where used descriptors go on. */
+	queue->stop->base = vring_base(&queue->ring);
 	answer(queue->stop);
 }
 
@@ -429,7 +449,7 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	order->result = 0;
 	queue->features = order->setup.features;
 	queue->enabled = order->enabled;
-	queue->unmapped = false;
+	queue->unmapped = queue->leaves = false;
 	queue->in_flight = queue->bad_requests = 0;
 	queue->losses_seen = foreign_memory_losses();
 	queue->call = -1;
@@ -451,13 +471,26 @@ static void take_all_again(struct blk_queue *queue)
 		queue_take_one(queue);
 }
 
+static void recall_all(struct blk_queue *queue)
+{
+	for (unsigned i = 0; i < queue->ring.setup.size; i++) {
+		struct blk_request *request = &queue->pool[i];
+
+		if (request->stage == BLK_REQUEST_ON_DISK && disk_recall(queue->thread.disk, &request->block))
+			request_forget(request);
+	}
+}
+
 static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 {
 	assert(queue->state == QUEUE_RUNNING);
-	take_all_again(queue);
+	queue->leaves = order->leave && queue->ring.setup.record;
+	if (queue->leaves)
+		recall_all(queue);
+	else
+		take_all_again(queue);
 	touch_requests(queue);
 	watch_kick(queue, -1);
-	order->base = vring_base(&queue->ring);
 	queue->stop = order;
 	queue->state = QUEUE_STOPPING;
 	return false;

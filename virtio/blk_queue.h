@@ -12,7 +12,7 @@ struct blk_queue;
 
 enum blk_order_kind {
 	BLK_ORDER_START, /* setup, memory, enabled, kick, call, err, log: go to work; first look at the ring at once */
-	BLK_ORDER_STOP,	  /* take no more; answered when all that was taken is published: base */
+	BLK_ORDER_STOP, /* leave: take no more; answered when all that was taken is published or left: base */
 	BLK_ORDER_ENABLE, /* enabled: without it nothing is taken */
 	BLK_ORDER_FDS,	  /* kick, call, err: use these from now on; what may have been missed is looked at */
 	BLK_ORDER_MEMORY, /* memory: requests in flight keep what they have */
@@ -32,6 +32,9 @@ struct blk_queue_order {
 	/* How to call by @call, on the queue's thread; NULL: it is an eventfd. */
 	void (*call_by)(int call, unsigned index);
 	bool enabled;
+	/* Of BLK_ORDER_STOP, where there is a record: what the disk gives back (disk_recall()) stays in it, taken and not
+	 * given back, for who goes on here; else the stop waits until the disk has answered everything. */
+	bool leave;
 	/* Which pages we write is told to whoever migrates the guest. */
 	struct {
 		struct dirty_log

@@ -154,6 +154,7 @@ static void give_order(struct vduse_ring *ring, enum blk_order_kind kind, const 
 		.call_by = vduse_device_call,
 		.err = -1,
 		.enabled = true,
+		.leave = vduse->life == VDUSE_ENDING, /* to our successor */
 		.done = order_answered,
 	};
 	if (setup)

@@ -20,7 +20,8 @@
 	(VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_LOG_SHMFD | VHOST_USER_PROTOCOL_F_REPLY_ACK | \
 		VHOST_USER_PROTOCOL_F_CONFIG | VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |                   \
 		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS | VHOST_USER_PROTOCOL_F_BACKEND_REQ |         \
-		VHOST_USER_PROTOCOL_F_RESET_DEVICE | VHOST_USER_PROTOCOL_F_STATUS)
+		VHOST_USER_PROTOCOL_F_RESET_DEVICE | VHOST_USER_PROTOCOL_F_STATUS |                     \
+		VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT)
 
 static void close_fd(int *fd)
 {
@@ -101,6 +102,14 @@ static bool ring_is_enabled(const struct vhost_ring *ring)
 	return ring->enabled || !(ring->session->features & VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
+/* Whether a stop may leave requests to the record. Spec: GET_VRING_BASE. A VMM that is gone has the record, or is not
+ * interested in what its guest had asked. */
+static bool stop_leaves(const struct vhost_session *session)
+{
+	return session->ending ||
+	       (session->protocol_features & VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT);
+}
+
 static void give_order(struct vhost_ring *ring, enum blk_order_kind kind)
 {
 	struct vhost_session *session = ring->session;
@@ -115,6 +124,7 @@ static void give_order(struct vhost_ring *ring, enum blk_order_kind kind)
 		.call = ring->call,
 		.err = ring->err,
 		.enabled = ring_is_enabled(ring),
+		.leave = stop_leaves(session),
 		.done = order_answered,
 		.log = {
 			.dirty = session->log,
@@ -861,6 +871,7 @@ void vhost_session_fini(struct vhost_session *session)
 bool vhost_session_end(struct vhost_session *session)
 {
 	assert(!session->orders);
+	session->ending = true;
 	for (unsigned i = 0; i < session->ring_count; i++) {
 		ev_io_stop(session->main->ev, &session->rings[i].on_first_kick);
 		order_if_started(&session->rings[i], BLK_ORDER_STOP);
@@ -874,7 +885,7 @@ bool vhost_session_end(struct vhost_session *session)
 	inflight_free(session->inflight);
 	session->inflight = NULL;
 	close_fd(&session->channel);
-	session->has_begun = session->needs_reset = false;
+	session->has_begun = session->needs_reset = session->ending = false;
 	session->status = 0;
 	dirty_log_put(session->log);
 	session->log = NULL;

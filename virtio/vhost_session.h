@@ -41,7 +41,7 @@ struct vhost_session {
 	unsigned ring_count;
 	unsigned orders; /* given to queues and not answered yet */
 	int order_error; /* of one of them */
-	bool ending;
+	bool ending;	 /* the VMM is gone, its rings are being stopped */
 
 	/* Set by the owner: runs when the last order is answered, on the main loop. */
 	void (*settled)(struct vhost_session *session);

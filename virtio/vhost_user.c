@@ -24,6 +24,9 @@
 /* Between two tries to accept where there are no descriptors left, say. */
 #define ACCEPT_RETRY_S 1.0
 
+/* A VMM that waits so long does nothing else, mostly: its operator may want to know why. */
+#define PATIENCE_S 3.0
+
 enum vhost_state { VHOST_LISTENING, VHOST_READING, VHOST_WAITING, VHOST_ENDING };
 
 struct vhost_user {
@@ -42,6 +45,7 @@ struct vhost_user {
 	struct vhost_receiver receiver;
 	const struct vhost_request_kind *kind; /* of the message that waits */
 	bool again;			       /* it is to be handled again */
+	ev_timer on_patience;		       /* in WAITING and ENDING, once */
 
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -62,11 +66,34 @@ static void finish_stop(struct mail *mail)
 	stopped(arg);
 }
 
+static void on_patience(struct ev_loop *ev, ev_timer *watcher, int revents)
+{
+	struct vhost_user *vu = watcher->data;
+
+	(void)ev;
+	(void)revents;
+	if (vu->state == VHOST_ENDING)
+		log_warning(
+			"the next VMM waits until the disk has answered what the last one's guest had asked");
+	else
+		log_warning("the VMM's %s waits until the disk has answered what is in flight",
+			vu->kind ? vu->kind->name : "next message");
+}
+
+static void wait_for_queues(struct vhost_user *vu, enum vhost_state state)
+{
+	vu->state = state;
+	ev_io_stop(vu->main->ev, &vu->on_message);
+	ev_timer_set(&vu->on_patience, PATIENCE_S, 0.);
+	ev_timer_start(vu->main->ev, &vu->on_patience);
+}
+
 /* ENDING: every queue is to be stopped before the next VMM's first message is read. */
 static void session_end(struct vhost_user *vu)
 {
 	if (vu->session.orders || !vhost_session_end(&vu->session))
 		return;
+	ev_timer_stop(vu->main->ev, &vu->on_patience);
 	if (vu->stopping)
 		loop_post(vu->main, &vu->on_stop);
 	else
@@ -75,12 +102,12 @@ static void session_end(struct vhost_user *vu)
 
 static void connection_end(struct vhost_user *vu)
 {
-	ev_io_stop(vu->main->ev, &vu->on_message);
 	vhost_message_close(&vu->receiver.message);
 	close(vu->fd);
 	vu->fd = -1;
 	vu->kind = NULL;
-	vu->state = VHOST_ENDING;
+	ev_timer_stop(vu->main->ev, &vu->on_patience);
+	wait_for_queues(vu, VHOST_ENDING);
 	session_end(vu);
 }
 
@@ -174,8 +201,7 @@ static void message_handle(struct vhost_user *vu)
 		message_done(vu);
 		return;
 	}
-	vu->state = VHOST_WAITING;
-	ev_io_stop(vu->main->ev, &vu->on_message);
+	wait_for_queues(vu, VHOST_WAITING);
 }
 
 static void message_begin(struct vhost_user *vu)
@@ -211,8 +237,7 @@ static void on_message(struct ev_loop *ev, ev_io *watcher, int revents)
 	assert(vu->state == VHOST_READING);
 	/* A ring that is being started: the next message may be about it. */
 	if (vu->session.orders) {
-		vu->state = VHOST_WAITING;
-		ev_io_stop(vu->main->ev, &vu->on_message);
+		wait_for_queues(vu, VHOST_WAITING);
 		return;
 	}
 	got = vhost_receive(&vu->receiver, &why);
@@ -236,6 +261,7 @@ static void on_settled(struct vhost_session *session)
 	}
 	if (vu->state != VHOST_WAITING)
 		return;
+	ev_timer_stop(vu->main->ev, &vu->on_patience);
 	if (!vu->kind) {
 		vu->state = VHOST_READING;
 		ev_io_start(vu->main->ev, &vu->on_message);
@@ -318,7 +344,8 @@ int vhost_user_new(struct loop *main, int listen_fd, const struct virtio_blk_con
 	ev_io_init(&vu->on_connect, on_connect, listen_fd, EV_READ);
 	ev_init(&vu->on_message, on_message);
 	ev_timer_init(&vu->on_retry, on_retry, ACCEPT_RETRY_S, 0.);
-	vu->on_connect.data = vu->on_message.data = vu->on_retry.data = vu;
+	ev_timer_init(&vu->on_patience, on_patience, 0., 0.);
+	vu->on_patience.data = vu->on_connect.data = vu->on_message.data = vu->on_retry.data = vu;
 	listen_again(vu);
 	*out = vu;
 	return 0;

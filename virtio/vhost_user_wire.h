@@ -17,15 +17,17 @@
 /* And the one that asks for a log of the memory that requests change. */
 #define VHOST_F_LOG_ALL (1ull << 26)
 
-#define VHOST_USER_PROTOCOL_F_MQ		  (1ull << 0)
-#define VHOST_USER_PROTOCOL_F_LOG_SHMFD		  (1ull << 1)
-#define VHOST_USER_PROTOCOL_F_REPLY_ACK		  (1ull << 3)
-#define VHOST_USER_PROTOCOL_F_BACKEND_REQ	  (1ull << 5)
-#define VHOST_USER_PROTOCOL_F_CONFIG		  (1ull << 9)
-#define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD	  (1ull << 12)
-#define VHOST_USER_PROTOCOL_F_RESET_DEVICE	  (1ull << 13)
-#define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
-#define VHOST_USER_PROTOCOL_F_STATUS		  (1ull << 16)
+#define VHOST_USER_PROTOCOL_F_MQ		      (1ull << 0)
+#define VHOST_USER_PROTOCOL_F_LOG_SHMFD		      (1ull << 1)
+#define VHOST_USER_PROTOCOL_F_REPLY_ACK		      (1ull << 3)
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ	      (1ull << 5)
+#define VHOST_USER_PROTOCOL_F_CONFIG		      (1ull << 9)
+#define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD	      (1ull << 12)
+#define VHOST_USER_PROTOCOL_F_RESET_DEVICE	      (1ull << 13)
+#define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS     (1ull << 15)
+#define VHOST_USER_PROTOCOL_F_STATUS		      (1ull << 16)
+/* Requests may stay in the record of those in flight when their ring is stopped. */
+#define VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT (1ull << 20)
 
 enum vhost_user_request {
 	VHOST_USER_GET_FEATURES = 1,

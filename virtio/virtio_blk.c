@@ -9,6 +9,14 @@
 /* What a driver calls a physical block: beyond a page, file systems do not follow. */
 #define PHYSICAL_BLOCK_MAX 4096u
 
+/* What drivers make their segments of: a smaller one is no limit that they could keep to. */
+#define SEGMENT_MIN 4096u
+
+/* SeaBIOS 1.16 counts the sectors of SEG_MAX segments in 16 bits. Where that comes to 0, with 16 or 32 MiB, it asks for no
+ * sector at a time, for ever. */
+#define SEGMENT_MAX (8u << 20)
+static_assert(SEGMENT_MAX / VIRTIO_BLK_SECTOR_SIZE * VIRTIO_BLK_SEG_MAX % 65536 != 0, "SeaBIOS starts");
+
 /* Discards are aligned to the disk's preferred block, but not to one so large that small files never free space. */
 #define DISCARD_ALIGNMENT_MAX (64u << 10)
 
@@ -27,6 +35,14 @@ static uint32_t logical_block(const struct disk_facts *facts)
 	return max32(facts->block_size_min, VIRTIO_BLK_SECTOR_SIZE);
 }
 
+/* What the disk takes at once; longer segments are cut, like other long requests. */
+static uint32_t segment_max(const struct disk_facts *facts)
+{
+	uint32_t data_max = facts->data_max & ~(logical_block(facts) - 1);
+
+	return max32(min32(data_max, SEGMENT_MAX), SEGMENT_MIN);
+}
+
 static uint64_t features_of(const struct virtio_blk *blk, unsigned num_queues)
 {
 	const struct disk_facts *facts = &blk->facts;
@@ -36,7 +52,8 @@ static uint64_t features_of(const struct virtio_blk *blk, unsigned num_queues)
 	} table[] = {
 		{ true, VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED },
 		{ true, VIRTIO_F_RING_INDIRECT_DESC | VIRTIO_F_RING_EVENT_IDX },
-		{ true, VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_TOPOLOGY },
+		{ true, VIRTIO_BLK_F_SIZE_MAX | VIRTIO_BLK_F_SEG_MAX },
+		{ true, VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_TOPOLOGY },
 		{ num_queues > 1, VIRTIO_BLK_F_MQ },
 		{ facts->readonly, VIRTIO_BLK_F_RO },
 		{ facts->can_flush, VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_CONFIG_WCE },
@@ -60,6 +77,7 @@ static void fill_space(struct virtio_blk_space *space, const struct disk_facts *
 
 	*space = (struct virtio_blk_space){
 		.capacity = htole64(facts->size / VIRTIO_BLK_SECTOR_SIZE),
+		.size_max = htole32(segment_max(facts)),
 		.seg_max = htole32(VIRTIO_BLK_SEG_MAX),
 		.blk_size = htole32(block),
 		.physical_block_exp = (uint8_t)__builtin_ctz(physical / block),

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdint.h>
 
+#define VIRTIO_BLK_F_SIZE_MAX	  (1ull << 1)
 #define VIRTIO_BLK_F_SEG_MAX	  (1ull << 2)
 #define VIRTIO_BLK_F_RO		  (1ull << 5)
 #define VIRTIO_BLK_F_BLK_SIZE	  (1ull << 6)

@@ -44,8 +44,8 @@ static void features_follow_the_facts(void **state)
 {
 	struct disk_facts facts = able;
 	const uint64_t always = VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED | VIRTIO_F_RING_INDIRECT_DESC |
-				VIRTIO_F_RING_EVENT_IDX | VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE |
-				VIRTIO_BLK_F_TOPOLOGY;
+				VIRTIO_F_RING_EVENT_IDX | VIRTIO_BLK_F_SIZE_MAX | VIRTIO_BLK_F_SEG_MAX |
+				VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_TOPOLOGY;
 	const uint64_t cache = VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_CONFIG_WCE;
 
 	(void)state;
@@ -99,6 +99,35 @@ static void the_space_is_the_disk_in_blocks(void **state)
 		assert_int_equal(le32toh(space.max_discard_sectors) * 512ull % 65536, 0);
 		assert_int_equal(space.max_write_zeroes_sectors, space.max_discard_sectors);
 		assert_int_equal(space.writeback, 1);
+	}
+}
+
+/* A segment of that size goes to the disk as it is, whatever the disk's grid. But drivers cannot make pages smaller, and
+ * SeaBIOS does not start where SEG_MAX segments have a multiple of 65536 sectors. */
+static void a_segment_is_as_long_as_the_disk_takes_at_once(void **state)
+{
+	static const struct {
+		uint32_t block_size_min, data_max, size_max;
+	} cases[] = {
+		{ 1, 8 << 20, 8 << 20 },
+		{ 1, 32 << 20, 8 << 20 },
+		{ 512, 1 << 20, 1 << 20 },
+		{ 1, 100001, 99840 },
+		{ 4096, 100000, 98304 },
+		{ 65536, 65536, 65536 },
+		{ 1, 4095, 4096 },
+		{ 512, 512, 4096 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct disk_facts facts = able;
+		struct virtio_blk blk;
+
+		facts.block_size_min = cases[i].block_size_min;
+		facts.data_max = cases[i].data_max;
+		blk = device_of(facts, 1, false);
+		assert_int_equal(le32toh(space_of(&blk).size_max), cases[i].size_max);
 	}
 }
 
@@ -175,6 +204,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(features_follow_the_facts),
 		cmocka_unit_test(the_space_is_the_disk_in_blocks),
+		cmocka_unit_test(a_segment_is_as_long_as_the_disk_takes_at_once),
 		cmocka_unit_test(writeback_is_what_drivers_may_write),
 		cmocka_unit_test(what_is_past_the_space_reads_as_zeroes),
 		cmocka_unit_test(a_device_that_cannot_be_is_refused),

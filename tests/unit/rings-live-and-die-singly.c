@@ -68,10 +68,9 @@ static void split_rings_have_any_power_of_two(void **state)
 	vmm_end(&vmm);
 }
 
-static void serve_packed(struct packed_driver *packed, uint16_t id)
+static void ask_packed(struct packed_driver *packed, uint16_t id)
 {
 	struct virtio_blk_header header = { VIRTIO_BLK_T_IN, 0, 0 };
-	const struct packed_desc *used;
 	uint16_t first;
 
 	memcpy(vmm.driver[0].bytes + AT_DATA, &header, sizeof(header));
@@ -81,6 +80,13 @@ static void serve_packed(struct packed_driver *packed, uint16_t id)
 	packed_offer(packed, first);
 	guest_kick(&vmm, 0);
 	pump(&vmm);
+}
+
+static void serve_packed(struct packed_driver *packed, uint16_t id)
+{
+	const struct packed_desc *used;
+
+	ask_packed(packed, id);
 	used = packed_used(packed, 3);
 	assert_non_null(used);
 	assert_int_equal(used->id, id);
@@ -103,6 +109,34 @@ static void packed_rings_have_any_size(void **state)
 			serve_packed(&packed, (uint16_t)(k % sizes[i]));
 		assert_int_equal(stop(0) & 0xffff, packed.next_avail | (packed.avail_wrap ? 0x8000 : 0));
 	}
+	vmm_end(&vmm);
+}
+
+/* Of a packed ring the base has two places: both are those after the last request has ended, wherever the ring was when
+ * it was told to stop. */
+static void a_packed_ring_goes_on_behind_what_was_in_flight(void **state)
+{
+	struct vhost_user_vring_state ring = { 0, 0 };
+	struct packed_driver packed;
+
+	(void)state;
+	begin(VIRTIO_F_RING_PACKED);
+	describe(0, 8, PACKED_START);
+	packed_init(&packed, &vmm.driver[0], PACKED_START);
+	serve_packed(&packed, 0);
+	vmm.disk.hold = true;
+	ask_packed(&packed, 1);
+	assert_int_equal(vmm.disk.held_count, 1);
+	vmm_send(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring), NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, 0, NULL, 0), NO_REPLY);
+	disk_release(&vmm.disk);
+	assert_int_equal(vmm_receive(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring)), sizeof(ring));
+	assert_non_null(packed_used(&packed, 3));
+	assert_int_equal(ring.num, 0x80068006);
+	/* It goes on there, over its end. */
+	describe(0, 8, ring.num);
+	for (uint16_t k = 0; k < 10; k++)
+		serve_packed(&packed, k % 8);
 	vmm_end(&vmm);
 }
 
@@ -170,6 +204,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(split_rings_have_any_power_of_two),
 		cmocka_unit_test(packed_rings_have_any_size),
+		cmocka_unit_test(a_packed_ring_goes_on_behind_what_was_in_flight),
 		cmocka_unit_test(one_ring_is_reset_below_the_other),
 		cmocka_unit_test(a_disabled_ring_keeps_its_requests),
 	};

@@ -22,12 +22,13 @@
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_user_wire.h"
 
-enum { VMM_QUEUES = 2, VMM_RING = 256, HELD_MAX = 64, DISK_BYTES = 1 << 20 };
+enum { VMM_QUEUES = 2, VMM_RING = 256, HELD_MAX = 64, DISK_BYTES = 1 << 20, DISK_DATA_MAX = DISK_BYTES / 4 };
 
 /* A disk of memory that keeps what it is asked for while it holds. */
 struct test_disk {
 	struct disk disk;
 	bool hold;
+	bool gives_back; /* what it holds, if it is recalled */
 	struct block_req *held[HELD_MAX];
 	unsigned held_count;
 	uint8_t bytes[DISK_BYTES];
@@ -43,7 +44,8 @@ struct vmm {
 	bool stopped;
 
 	int socket;
-	bool ack; /* REPLY_ACK is on: every request asks for it */
+	uint64_t protocol; /* features that it negotiates beyond the usual ones */
+	bool ack;	   /* REPLY_ACK is on: every request asks for it */
 	struct driver
 		driver[VMM_QUEUES]; /* each ring has a guest's memory of its own, one behind the other */
 	int kick[VMM_QUEUES], call[VMM_QUEUES], err[VMM_QUEUES];
@@ -73,6 +75,29 @@ static inline int test_disk_submit(struct disk *disk, struct block_req *req)
 	}
 	disk_carry_out(test, req);
 	return 0;
+}
+
+/* Takes held request number @i out. */
+static inline struct block_req *disk_take_held(struct test_disk *disk, unsigned i)
+{
+	struct block_req *req = disk->held[i];
+
+	disk->held_count--;
+	memmove(&disk->held[i], &disk->held[i + 1], (disk->held_count - i) * sizeof(disk->held[0]));
+	return req;
+}
+
+static inline bool test_disk_recall(struct disk *disk, struct block_req *req)
+{
+	struct test_disk *test = container_of(disk, struct test_disk, disk);
+	unsigned i = 0;
+
+	while (i < test->held_count && test->held[i] != req)
+		i++;
+	assert_true(i < test->held_count);
+	if (test->gives_back)
+		disk_take_held(test, i);
+	return test->gives_back;
 }
 
 static inline void disk_release(struct test_disk *disk)
@@ -107,13 +132,13 @@ static inline void pump(struct vmm *vmm)
 /* @disks: one a queue; NULL: all on vmm->disk. */
 static inline void vmm_begin_on(struct vmm *vmm, struct disk **disks)
 {
-	static const struct disk_ops ops = { .submit = test_disk_submit };
+	static const struct disk_ops ops = { .submit = test_disk_submit, .recall = test_disk_recall };
 	static unsigned number;
 	struct virtio_blk_config config = {
 		.facts = { .size = DISK_BYTES,
 			.block_size_min = 1,
 			.block_size_preferred = 4096,
-			.data_max = 1 << 20,
+			.data_max = DISK_DATA_MAX,
 			.volatile_cache = true,
 			.can_flush = true,
 			.can_fua = true },
@@ -387,7 +412,8 @@ static inline void vmm_negotiate(struct vmm *vmm, uint64_t features)
 		assert_true(vmm_get(vmm, VHOST_USER_GET_PROTOCOL_FEATURES) & VHOST_USER_PROTOCOL_F_REPLY_ACK);
 		vmm_set_u64(vmm, VHOST_USER_SET_PROTOCOL_FEATURES,
 			VHOST_USER_PROTOCOL_F_REPLY_ACK | VHOST_USER_PROTOCOL_F_CONFIG |
-				VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+				VHOST_USER_PROTOCOL_F_MQ | VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
+				vmm->protocol);
 		vmm->ack = true;
 	}
 	assert_int_equal(vmm_set_u64(vmm, VHOST_USER_SET_FEATURES, features), 0);

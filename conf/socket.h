@@ -1,4 +1,4 @@
-/* client/socket.h -- the listening Unix socket that virtual machine monitors connect to. */
+/* conf/socket.h -- a listening Unix socket at a path that may have a past: for virtual machine monitors, for operators. */
 #pragma once
 
 #include <stddef.h>
@@ -11,10 +11,11 @@ struct socket_path {
 };
 
 /* socket_listen() - make a socket at @path and listen. A file that a dead process left there is replaced; one that
- * somebody listens at is not, nor any other kind of file.
+ * somebody listens at is not, nor any other kind of file. @mode: of the file from its first moment on, less the umask:
+ * connecting takes the right to write.
  * Returns the descriptor (non-blocking, close-on-exec), and in @made what socket_remove() takes; or -1 and the reason
  * in @why (@why_size bytes). */
-int socket_listen(const char *path, struct socket_path *made, char *why, size_t why_size);
+int socket_listen(const char *path, mode_t mode, struct socket_path *made, char *why, size_t why_size);
 
 /* socket_adopt() - check that @fd, which came from our parent, is a listening Unix stream socket; make it non-blocking
  * and close-on-exec. Returns 0, or -1 and the reason in @why. */

@@ -1,5 +1,5 @@
-/* client/socket.c -- listening at a path that may have a past. */
-#include "client/socket.h"
+/* conf/socket.c -- listening at a path that may have a past. */
+#include "conf/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* One VMM is served at a time and few others can be waiting. */
+/* One VMM is served at a time, and a few operators; few others can be waiting. */
 #define BACKLOG 4
 
 static int say(char *why, size_t why_size, const char *what)
@@ -58,7 +58,7 @@ static int bind_replacing(int fd, const struct sockaddr_un *un, char *why, size_
 	return 0;
 }
 
-int socket_listen(const char *path, struct socket_path *made, char *why, size_t why_size)
+int socket_listen(const char *path, mode_t mode, struct socket_path *made, char *why, size_t why_size)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct stat file;
@@ -73,6 +73,11 @@ int socket_listen(const char *path, struct socket_path *made, char *why, size_t 
 	fd = unix_socket();
 	if (fd < 0)
 		return say(why, why_size, "socket");
+	/* The file that bind(2) makes has the mode of the socket. */
+	if (fchmod(fd, mode)) {
+		say(why, why_size, "chmod");
+		goto close_fd;
+	}
 	if (bind_replacing(fd, &un, why, why_size))
 		goto close_fd;
 	if (listen(fd, BACKLOG) || lstat(path, &file)) {
