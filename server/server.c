@@ -14,6 +14,7 @@
 
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/fault_control.h"
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/operator.h"
@@ -311,6 +312,7 @@ int server_control(struct server *server, const char *address, char *why, size_t
 	if (control_open(&server->loop, address, &server->control, why, why_size))
 		return -1;
 	control_register(server->control, operator_commands, server);
+	control_register(server->control, fault_commands, server);
 	return 0;
 }
 
