@@ -84,6 +84,17 @@ static void announce(const struct export *export)
 		cache_mode_name(export->spec.mode), export->spec.readonly ? ", readonly" : "");
 }
 
+/* So that nobody forgets it. */
+static void warn_of_faults(const struct export *export)
+{
+	char name[NAME_SHOWN];
+
+	if (export->spec.fault_count > 0)
+		log_warning("export '%s' fails as its %u fault rule%s",
+			log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+			export->spec.fault_count, export->spec.fault_count > 1 ? "s say" : " says");
+}
+
 static int open_memory(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
 {
 	int error = disk_memory_open(spec->memory_size, out);
@@ -222,6 +233,7 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 	*exports->last = export;
 	exports->last = &export->next;
 	announce(export);
+	warn_of_faults(export);
 	return 0;
 }
 

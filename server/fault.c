@@ -245,6 +245,12 @@ static bool take_time(struct fault *fault, const struct fault_event *event, stru
 	return true;
 }
 
+/* Whether there is no reply to which anything could be done. */
+static bool is_silent(enum fault_action data)
+{
+	return data == FAULT_DO_blackhole || data == FAULT_DO_ghost;
+}
+
 /* Whether it has an effect, now that its conditions are met. */
 static bool take_place(struct fault *fault, const struct fault_event *event, const struct disk_facts *facts,
 	const struct block_req *block, struct fault_random random, struct fault_verdict *out)
@@ -259,7 +265,7 @@ static bool take_place(struct fault *fault, const struct fault_event *event, con
 			return false;
 		return take(&out->data, fault, random);
 	default:
-		return take(&out->reply, fault, random);
+		return !is_silent(out->data.action) && take(&out->reply, fault, random);
 	}
 }
 

@@ -1,6 +1,7 @@
 /* server/fault_control.c -- finds the rules that an operator means: the server's, and those of each open export. */
 #include "server/fault_control.h"
 
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -134,7 +135,8 @@ static void list(void *context, struct control_call *call, const json_t *argumen
 
 static void visit_to_remove(struct asked *asked, struct fault_set *set)
 {
-	asked->count += fault_set_remove(set, (unsigned)asked->id);
+	if (asked->id <= UINT_MAX)
+		asked->count += fault_set_remove(set, (unsigned)asked->id);
 }
 
 static void visit_to_clear(struct asked *asked, struct fault_set *set)
@@ -144,7 +146,8 @@ static void visit_to_clear(struct asked *asked, struct fault_set *set)
 
 static void visit_to_release(struct asked *asked, struct fault_set *set)
 {
-	asked->count += fault_set_release(set, (unsigned)asked->id);
+	if (asked->id <= UINT_MAX)
+		asked->count += fault_set_release(set, (unsigned)asked->id);
 }
 
 /* @id was named, and is nobody's. */
@@ -156,6 +159,7 @@ static void refuse_id(struct control_call *call, uint64_t id)
 static void remove_rule(void *context, struct control_call *call, const json_t *arguments)
 {
 	static const struct control_argument rows[] = {
+		{ "export", CONTROL_TEXT, false, offsetof(struct asked, export) },
 		{ "id", CONTROL_NUMBER, true, offsetof(struct asked, id) },
 		{ 0 },
 	};
@@ -163,8 +167,9 @@ static void remove_rule(void *context, struct control_call *call, const json_t *
 
 	if (!control_take(call, arguments, rows, &asked))
 		return;
-	if (asked.id > 0 && asked.id <= UINT32_MAX)
-		visit_sets(context, &asked, true);
+	visit_sets(context, &asked, true);
+	if (!check_export(call, &asked))
+		return;
 	if (asked.count == 0) {
 		refuse_id(call, asked.id);
 		return;
@@ -189,6 +194,7 @@ static void clear(void *context, struct control_call *call, const json_t *argume
 static void release(void *context, struct control_call *call, const json_t *arguments)
 {
 	static const struct control_argument rows[] = {
+		{ "export", CONTROL_TEXT, false, offsetof(struct asked, export) },
 		{ "id", CONTROL_NUMBER, false, offsetof(struct asked, id) },
 		{ 0 },
 	};
@@ -196,8 +202,9 @@ static void release(void *context, struct control_call *call, const json_t *argu
 
 	if (!control_take(call, arguments, rows, &asked))
 		return;
-	if (asked.id <= UINT32_MAX)
-		visit_sets(context, &asked, true);
+	visit_sets(context, &asked, true);
+	if (!check_export(call, &asked))
+		return;
 	if (asked.id > 0 && asked.count == 0) {
 		refuse_id(call, asked.id);
 		return;
@@ -211,8 +218,9 @@ const struct control_command fault_commands[] = {
 		"Add a fault rule to an export, or, for accept and handshake, to the server.", add },
 	{ "fault-list", "[EXPORT]",
 		"The rules, how many requests each has counted, and how often it has fired.", list },
-	{ "fault-remove", "ID", "Remove a rule; what it holds up goes on.", remove_rule },
+	{ "fault-remove", "[EXPORT] ID", "Remove a rule; what it holds up goes on.", remove_rule },
 	{ "fault-clear", "[EXPORT]", "Remove the rules of an export, or all there are.", clear },
-	{ "fault-release", "[ID]", "Let go what a rule, or each of them, has held up until now.", release },
+	{ "fault-release", "[EXPORT] [ID]", "Let go what a rule, or each of them, has held up until now.",
+		release },
 	{ 0 },
 };
