@@ -58,7 +58,8 @@ objects = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(call sources,$(1))))
 
 SERVER := $(B)/vnbd-server
 CLIENT := $(B)/vnbd-client
-PROGRAMS := $(SERVER) $(CLIENT)
+CTL := $(B)/vnbdctl
+PROGRAMS := $(SERVER) $(CLIENT) $(CTL)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%.t,$(wildcard tests/unit/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 
@@ -85,6 +86,10 @@ $(SERVER): $(B)/server/main.o $(B)/server.a $(B)/cache.a $(B)/conf.a
 $(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS)
+
+$(CTL): $(B)/conf/vnbdctl.o $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
 # A unit test links whichever rooms it needs, upper rooms first.
 $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
@@ -153,10 +158,10 @@ THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* 
 check-threads:
 	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
-# vnbd-client killed KILLS times under a guest's load, for each layout of the rings.
+# vnbd-client killed KILLS times under a guest's load, for each layout of the rings, and below a host's own disk.
 KILLS ?= 100
-check-kills: $(PROGRAMS) $(GUEST)
-	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t
+check-kills: $(PROGRAMS) $(TEST_TOOLS) $(GUEST) $(GUEST_NEXT)
+	VNBD_KILLS=$(KILLS) $(PROVE) --verbose tests/guest-survives-a-killed-client.t tests/guest-uses-a-vduse-disk.t
 
 # This server and its peers, row by row of the specification.
 conformance: $(PROGRAMS)
@@ -213,13 +218,16 @@ fuzz-coverage:
 	@$(MAKE) --no-print-directory VARIANT=coverage fuzz-coverage
 endif
 
+MANUALS = $(foreach room,$(ROOMS),$(wildcard $(room)/*.[1-8]))
+
 # Where QEMU's and libvirt's tools look for vhost-user back-ends, if PREFIX is /usr or /usr/local.
 BACKENDS = $(PREFIX)/share/qemu/vhost-user
 
 install: $(PROGRAMS)
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS)
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 server/vnbd-server.8 client/vnbd-client.8
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 server/vnbd-fault.7
+	for page in $(MANUALS); do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
+	install -D -m 644 contrib/vnbdctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vnbdctl
 	install -d $(DESTDIR)$(BACKENDS)
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|' contrib/50-vnbd-client.json.in >$(DESTDIR)$(BACKENDS)/50-vnbd-client.json
 	chmod 644 $(DESTDIR)$(BACKENDS)/50-vnbd-client.json

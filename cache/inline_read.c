@@ -8,6 +8,8 @@ size_t inline_read(struct inline_reads *reads, int fd, const struct block_req *r
 	unsigned pause = atomic_load_explicit(&reads->pause, memory_order_relaxed);
 	ssize_t got;
 
+	if (req->length <= INLINE_READ_SMALL && uring_count_request(req->ring) >= INLINE_READ_BURST)
+		return 0;
 	if (pause > 0) {
 		atomic_store_explicit(&reads->pause, pause - 1, memory_order_relaxed);
 		return 0;

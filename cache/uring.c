@@ -43,6 +43,10 @@ int uring_init(struct uring *uring)
 	}
 	uring->first_task = NULL;
 	uring->last_task = &uring->first_task;
+	uring->first_later = NULL;
+	uring->last_later = &uring->first_later;
+	uring->expected = 0;
+	uring->begun = uring->burst = 0;
 	uring->owner = pthread_self();
 	uring->stopping = false;
 	uring->on_mail.done = on_mail;
@@ -60,6 +64,11 @@ static void run_tasks(struct uring *uring)
 {
 	struct uring_task *task;
 
+	*uring->last_task = uring->first_later;
+	if (uring->first_later)
+		uring->last_task = uring->last_later;
+	uring->first_later = NULL;
+	uring->last_later = &uring->first_later;
 	while ((task = uring->first_task)) {
 		uring->first_task = task->next;
 		if (!uring->first_task)
@@ -67,6 +76,23 @@ static void run_tasks(struct uring *uring)
 		task->queued = false;
 		task->run(task);
 	}
+}
+
+static void count_burst(struct uring *uring)
+{
+	if (uring->begun == 0)
+		return;
+	uring->burst = uring->begun;
+	uring->begun = 0;
+}
+
+/* Hands over what was prepared, and sleeps until there is something to do. */
+static int submit(struct uring *uring)
+{
+	/* A task may have stopped us: then nothing more will complete. */
+	if (uring->first_later || uring->stopping)
+		return io_uring_submit_and_get_events(&uring->ring);
+	return io_uring_submit_and_wait(&uring->ring, 1 + uring->expected);
 }
 
 static void handle_completions(struct uring *uring)
@@ -91,8 +117,8 @@ void uring_run(struct uring *uring)
 		int result;
 
 		run_tasks(uring);
-		/* A task may have stopped us: then nothing more will complete. */
-		result = io_uring_submit_and_wait(&uring->ring, uring->stopping ? 0 : 1);
+		count_burst(uring);
+		result = submit(uring);
 		assert(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 		handle_completions(uring);
 	}
@@ -128,14 +154,24 @@ void uring_reserve(struct uring *uring, unsigned count)
 		submit_now(uring);
 }
 
-void uring_defer(struct uring *uring, struct uring_task *task)
+static void add_task(struct uring_task ***last, struct uring_task *task)
 {
-	if (task->queued)
-		return;
 	task->queued = true;
 	task->next = NULL;
-	*uring->last_task = task;
-	uring->last_task = &task->next;
+	**last = task;
+	*last = &task->next;
+}
+
+void uring_defer(struct uring *uring, struct uring_task *task)
+{
+	if (!task->queued)
+		add_task(&uring->last_task, task);
+}
+
+void uring_yield(struct uring *uring, struct uring_task *task)
+{
+	assert(!task->queued);
+	add_task(&uring->last_later, task);
 }
 
 void uring_post(struct uring *uring, struct mail *mail)

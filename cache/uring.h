@@ -20,7 +20,7 @@ struct uring_op {
 	void (*done)(struct uring_op *op, int result, unsigned flags);
 };
 
-/* Something to do once at the end of this turn, however often it is asked for meanwhile. */
+/* Something to do once at the end of a turn, however often it is asked for meanwhile. */
 struct uring_task {
 	struct uring_task *next; /* the ring's while queued */
 	bool queued;
@@ -31,7 +31,10 @@ struct uring {
 	struct io_uring ring;
 	struct mailbox mailbox;
 	struct uring_op on_mail;
-	struct uring_task *first_task, **last_task;
+	struct uring_task *first_task, **last_task;   /* of this turn */
+	struct uring_task *first_later, **last_later; /* of the next one */
+	unsigned expected;     /* completions to come at once, that are no reason not to sleep */
+	unsigned begun, burst; /* requests: of this turn, and of the last one that had some */
 	pthread_t owner;
 	bool stopping;
 };
@@ -61,8 +64,33 @@ struct io_uring_sqe *uring_sqe(struct uring *uring, struct uring_op *op);
  * entries must; @count at most URING_ENTRIES. */
 void uring_reserve(struct uring *uring, unsigned count);
 
+/* uring_expect() - an operation in this turn's submission ends in it, whatever becomes of it (a send with MSG_DONTWAIT, for
+ * one), and there is nothing to do then: the ring may sleep on, and its done() wait for something else. One call of
+ * uring_expect_no_more() for each: in its done(), or before, if there is something to do after all. */
+static inline void uring_expect(struct uring *uring)
+{
+	uring->expected++;
+}
+
+static inline void uring_expect_no_more(struct uring *uring)
+{
+	uring->expected--;
+}
+
+/* uring_count_request() - one more request begins in this turn.
+ * Returns how many there probably are in it: that many share the system call of its submission. */
+static inline unsigned uring_count_request(struct uring *uring)
+{
+	uring->begun++;
+	return uring->begun > uring->burst ? uring->begun : uring->burst;
+}
+
 /* @task->run runs once at the end of this turn, before the submission. Asking again while it waits changes nothing. */
 void uring_defer(struct uring *uring, struct uring_task *task);
+
+/* uring_yield() - @task, which is not waiting, goes on in the next turn, behind what has come up meanwhile; the ring does
+ * not sleep before. */
+void uring_yield(struct uring *uring, struct uring_task *task);
 
 /* Any thread: @mail->read runs on the ring's thread. */
 void uring_post(struct uring *uring, struct mail *mail);

@@ -153,6 +153,8 @@ void cmdline_parse(const struct cmdline *cmdline, int argc, char **argv, void *s
 			exit(EXIT_SUCCESS);
 		} else if (value == ':') {
 			cmdline_fail(cmdline, "'%s': the argument is missing", argv[optind - 1]);
+		} else if (value == '?' && optopt == 0 && cmdline->takes_options) {
+			take_word(cmdline, argv[optind - 1], settings);
 		} else if (value == '?' || !(row = option_of(cmdline, value))) {
 			cmdline_fail(cmdline,
 				"'%s': no such option is known, or it is ambiguous or takes no argument",

@@ -39,6 +39,7 @@ struct cmdline {
 	const struct cmdline_option *options; /* ends with a row whose name is NULL */
 	/* Takes a word that belongs to no option; NULL: such a word is an error. */
 	int (*word)(void *settings, const char *word, char *why);
+	bool takes_options;   /* a long option of no row is such a word, too */
 	const char *epilogue; /* examples, and where to read on */
 };
 

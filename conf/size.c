@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,4 +38,20 @@ int size_parse(const char *text, uint64_t *out)
 		return -ERANGE;
 	*out = (uint64_t)number << shift;
 	return 0;
+}
+
+const char *size_text(uint64_t bytes, char *out, size_t out_size)
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double size = (double)bytes / 1024;
+	unsigned unit = 0;
+
+	if (bytes < 1024) {
+		snprintf(out, out_size, "%u bytes", (unsigned)bytes);
+		return out;
+	}
+	for (; size >= 1024; unit++)
+		size /= 1024;
+	snprintf(out, out_size, "%.1f %s", size, units[unit]);
+	return out;
 }

@@ -3,9 +3,8 @@
 
 #include <stdatomic.h>
 
-#include "conf/log.h"
+#include "conf/log_limit.h"
 #include "server/limits.h"
-#include "server/log_window.h"
 
 static const struct {
 	enum log_level level;
@@ -18,18 +17,12 @@ static const struct {
 
 static _Atomic uint64_t counters[CLOSE_REASONS];
 
-static struct log_window window = LOG_WINDOW(CLOSE_LINES_PER_S);
+static struct log_limit limit = LOG_LIMIT(CLOSE_LINES_PER_S, "more connections ended than this log tells");
 
 void close_report(enum close_reason reason, const char *peer)
 {
-	unsigned unsaid;
-
 	atomic_fetch_add_explicit(&counters[reason], 1, memory_order_relaxed);
-	if (!log_shows(rows[reason].level) || !log_window_admits(&window, &unsaid))
-		return;
-	if (unsaid)
-		log_warning("%u more connections ended than this log tells", unsaid);
-	log_line(rows[reason].level, "%s: %s", peer, rows[reason].words);
+	log_limited(&limit, rows[reason].level, "%s: %s", peer, rows[reason].words);
 }
 
 uint64_t close_count(enum close_reason reason)

@@ -8,6 +8,7 @@
 
 #include "cache/disk_memory.h"
 #include "conf/log.h"
+#include "conf/size.h"
 #include "server/nbd_wire.h"
 
 /* How much of an export's name a line of the log shows. */
@@ -37,22 +38,6 @@ void exports_fini(struct exports *exports)
 		export_free(export);
 	}
 	exports_init(exports);
-}
-
-static const char *size_text(uint64_t bytes, char *out, size_t out_size)
-{
-	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	double size = (double)bytes / 1024;
-	unsigned unit = 0;
-
-	if (bytes < 1024) {
-		snprintf(out, out_size, "%u bytes", (unsigned)bytes);
-		return out;
-	}
-	for (; size >= 1024; unit++)
-		size /= 1024;
-	snprintf(out, out_size, "%.1f %s", size, units[unit]);
-	return out;
 }
 
 static void announce(const struct export *export)

@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/log.h"
+#include "conf/log_limit.h"
 #include "server/fault_old.h"
 #include "server/fault_time.h"
 #include "server/limits.h"
-#include "server/log_window.h"
 
 struct fault {
 	struct fault *next;
@@ -196,20 +195,17 @@ static void name_event(const struct fault_event *event, char *out, size_t out_si
 /* "fault 3 of export 'a' (write: delay 20ms): write 4096+512, cookie 0x1, unix, pid 7, uid 0" */
 static void report(const struct fault_set *set, const struct fault *fault, const struct fault_event *event)
 {
-	static struct log_window window = LOG_WINDOW(FAULT_LINES_PER_S);
+	static struct log_limit limit = LOG_LIMIT(FAULT_LINES_PER_S, "more faults fired than this log tells");
 	char name[256] = "the server", rule[FAULT_RULE_SIZE], what[96];
-	unsigned unsaid;
 
-	if (!log_shows(LOG_INFO) || !log_window_admits(&window, &unsaid))
+	if (!log_shows(LOG_INFO))
 		return;
-	if (unsaid)
-		log_warning("%u more faults fired than this log tells", unsaid);
 	if (set->name)
 		log_quote(name, sizeof(name), set->name, strlen(set->name));
 	fault_rule_print(&fault->rule, rule);
 	name_event(event, what, sizeof(what));
-	log_info("fault %u of %s%s%s (%s): %s, %s", fault->id, set->name ? "export '" : "", name,
-		set->name ? "'" : "", rule, what, event->peer);
+	log_limited(&limit, LOG_INFO, "fault %u of %s%s%s (%s): %s, %s", fault->id,
+		set->name ? "export '" : "", name, set->name ? "'" : "", rule, what, event->peer);
 }
 
 /* Whether @event finds the disk full that was not so before. */

@@ -6,8 +6,9 @@
 #include "server/request.h"
 
 struct raw_reply {
-	unsigned copies; /* 1 or 2 */
-	bool ends;	 /* the connection, behind it */
+	struct iovec iov[2]; /* for whoever sends it */
+	unsigned copies;     /* 1 or 2 */
+	bool ends;	     /* the connection, behind it */
 	size_t length;
 	uint8_t bytes[];
 };

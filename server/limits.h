@@ -85,6 +85,17 @@
  * makes reads of 16 KiB to 256 KiB a third to a half dearer. */
 #define TURN_BYTES_MAX (256u << 10)
 
+/* Requests that it starts in one turn where it shares its worker with others that have some, too: theirs are not to wait for a
+ * whole batch. A few more system calls for a client that writes much. */
+#define TURN_REQUESTS_MAX 4
+
+/* Turns of others' for which that holds after each of their requests. */
+#define TURNS_SHARED 64
+
+/* A message of replies, bytes, that is tried to be sent without waiting: one that the socket has room for, unless its
+ * client is behind. */
+#define SEND_AT_ONCE_MAX (32u << 10)
+
 /* Data of the replies in one send, bytes; the reply that reaches it is the last. */
 #define SEND_BYTES_MAX (1u << 20)
 

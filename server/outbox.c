@@ -34,6 +34,7 @@ void outbox_init(struct outbox *outbox)
 	request_list_init(&outbox->packed);
 	outbox->message = (struct msghdr){ 0 };
 	outbox->begun = 0;
+	outbox->parts = NULL;
 }
 
 void outbox_add(struct outbox *outbox, struct request *request)
@@ -54,11 +55,16 @@ static void add_iovec(struct msghdr *message, void *base, size_t length)
 	}
 }
 
+static struct message_parts *parts_of(const struct outbox *outbox)
+{
+	return (struct message_parts *)buffer_data(outbox->parts);
+}
+
 /* The next piece of @request's reply. Returns whether that was the last. */
 static bool pack_piece(
 	struct outbox *outbox, enum headers headers, struct request *request, size_t *heads, uint64_t *bytes)
 {
-	uint8_t *head = outbox->heads + *heads;
+	uint8_t *head = parts_of(outbox)->heads + *heads;
 	struct reply_piece piece;
 
 	reply_next(request, headers, outbox->begun, head, &piece);
@@ -71,13 +77,26 @@ static bool pack_piece(
 	return piece.last;
 }
 
-void outbox_pack(struct outbox *outbox, enum headers headers, struct request_list *done)
+static size_t message_length(const struct msghdr *message)
+{
+	size_t length = 0;
+
+	for (size_t i = 0; i < message->msg_iovlen; i++)
+		length += message->msg_iov[i].iov_len;
+	return length;
+}
+
+size_t outbox_pack(
+	struct outbox *outbox, struct buffer_pool *pool, enum headers headers, struct request_list *done)
 {
 	struct msghdr *message = &outbox->message;
 	uint64_t bytes = 0; /* sent, or found to be zeroes */
 	size_t heads = 0;
 
-	*message = (struct msghdr){ .msg_iov = outbox->iov };
+	outbox->parts = buffer_get(pool, sizeof(struct message_parts));
+	if (!outbox->parts)
+		return 0;
+	*message = (struct msghdr){ .msg_iov = parts_of(outbox)->iov };
 	while (outbox->waiting.first && heads + REPLY_HEAD_MAX <= SEND_HEADER_BYTES &&
 		message->msg_iovlen + 2 <= SEND_IOVECS && bytes < SEND_BYTES_MAX) {
 		struct request *request = outbox->waiting.first;
@@ -87,14 +106,13 @@ void outbox_pack(struct outbox *outbox, enum headers headers, struct request_lis
 		request_list_take(&outbox->waiting);
 		request_list_add(request->buffer ? &outbox->packed : done, request);
 	}
+	return message_length(message);
 }
 
-void outbox_pack_raw(struct outbox *outbox, uint8_t *bytes, size_t length, unsigned copies)
+void outbox_pack_raw(struct outbox *outbox, struct iovec *iov, size_t count)
 {
-	assert(outbox->begun == 0 && copies <= SEND_IOVECS);
-	for (unsigned i = 0; i < copies; i++)
-		outbox->iov[i] = (struct iovec){ bytes, length };
-	outbox->message = (struct msghdr){ .msg_iov = outbox->iov, .msg_iovlen = copies };
+	assert(outbox->begun == 0 && !outbox->parts);
+	outbox->message = (struct msghdr){ .msg_iov = iov, .msg_iovlen = count };
 }
 
 void outbox_drop(struct outbox *outbox, struct request_list *done)
@@ -124,10 +142,13 @@ bool outbox_advance(struct outbox *outbox, size_t sent)
 	return true;
 }
 
-void outbox_clear(struct outbox *outbox, struct request_list *done)
+void outbox_clear(struct outbox *outbox, struct buffer_pool *pool, struct request_list *done)
 {
 	struct request *request;
 
+	if (outbox->parts)
+		buffer_put(pool, outbox->parts);
+	outbox->parts = NULL;
 	while ((request = request_list_take(&outbox->packed)))
 		request_list_add(done, request);
 }

@@ -18,9 +18,8 @@ void session_wake(struct session *session)
 
 static bool is_idle(const struct session *session)
 {
-	return !session->in.armed && !session->out.armed && !session->cancelling && !session->pausing &&
-	       !session->claiming && session->on_disk == 0 && !session_has_faults(session) &&
-	       !session->turn.queued;
+	return !session->in.armed && !session->out.armed && !session->cancelling && !session->claiming &&
+	       session->on_disk == 0 && !session_has_faults(session) && !session->turn.queued;
 }
 
 static void session_free(struct session *session)
@@ -31,6 +30,8 @@ static void session_free(struct session *session)
 	if (session->next)
 		session->next->link = session->link;
 	*session->link = session->next;
+	if (worker->last == session)
+		worker->last = NULL;
 	close(session->fd);
 	atomic_fetch_sub_explicit(&session->export->connections, 1, memory_order_relaxed);
 	export_put(session->export);
@@ -42,17 +43,28 @@ static void session_free(struct session *session)
 	worker_lose(worker);
 }
 
+/* Whether the message in the ring leaves in its submission, and nothing waits for that. */
+static bool is_done_when_sent(const struct session *session)
+{
+	return session->out.armed && session->out.at_once && session->state == SESSION_OPEN &&
+	       !session->in.stalled && !outbox_is_waiting(&session->out.box);
+}
+
 /* The end of the worker's turn: once for all that happened in it. Replies go first, then what finished at once. */
 static void session_turn(struct uring_task *task)
 {
 	struct session *session = container_of(task, struct session, turn);
 
-	session_send_replies(session);
+	session_expect_sent(session, false);
+	if (!session->in.yielded)
+		session_send_replies(session);
 	if (session->state == SESSION_OPEN)
 		session_take_requests(session);
-	session_send_replies(session);
+	if (!session->in.yielded)
+		session_send_replies(session);
 	session_receive(session);
 	session_settle(session);
+	session_expect_sent(session, is_done_when_sent(session));
 	if (session->state == SESSION_DYING && is_idle(session))
 		session_free(session);
 }
@@ -88,7 +100,6 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
 	session->dialect = dialect;
 	session->turn.run = session_turn;
 	session->arrival.read = on_arrival;
-	session_take_init(session);
 	session_memory_init(session);
 	session_send_init(session);
 	snprintf(session->peer, sizeof(session->peer), "%s", peer);

@@ -17,7 +17,7 @@ static void die(struct session *session)
 	request_list_init(&done);
 	outbox_drop(&session->out.box, &done);
 	if (!session->out.armed)
-		outbox_clear(&session->out.box, &done);
+		outbox_clear(&session->out.box, &session->worker->buffers, &done);
 	session_release_all(session, &done);
 	session_faults_die(session);
 	session_wake(session);

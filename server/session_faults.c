@@ -184,6 +184,7 @@ bool session_pack_odd(struct session *session)
 {
 	struct outbox *box = &session->out.box;
 	struct injection *injection;
+	struct raw_reply *raw;
 
 	if (session->faults.overtaken > 0 && outbox_is_waiting(box))
 		overtake(session);
@@ -191,7 +192,9 @@ bool session_pack_odd(struct session *session)
 	injection = box->begun == 0 ? find(session, INJECTION_RAW) : NULL;
 	if (!injection)
 		return false;
-	outbox_pack_raw(box, injection->raw->bytes, injection->raw->length, injection->raw->copies);
+	raw = injection->raw;
+	raw->iov[0] = raw->iov[1] = (struct iovec){ raw->bytes, raw->length };
+	outbox_pack_raw(box, raw->iov, raw->copies);
 	injection->stage = INJECTION_SENDING;
 	return true;
 }

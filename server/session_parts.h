@@ -62,21 +62,22 @@ struct session {
 	struct uring_task turn;
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
-	struct uring_op pause;	/* between two turns */
-	bool cancelling, pausing;
+	bool cancelling;
 
 	unsigned requests, on_disk;
 	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
 	size_t credit; /* of the server's memory: how many of them there may be beyond CONNECTION_RESERVE */
 	bool claiming; /* the claim waits, or its letter is on the way */
 	struct claim claim;
-	unsigned ending_ticks; /* in FINISHING */
-	size_t turn_bytes;     /* data of those begun in this turn, up to TURN_BYTES_MAX */
+	unsigned ending_ticks;	/* in FINISHING */
+	size_t turn_bytes;	/* data of the requests begun in this batch, up to TURN_BYTES_MAX */
+	unsigned turn_requests; /* begun in this turn, up to TURN_REQUESTS_MAX if others have some */
 
 	struct {
 		struct uring_op op;
 		bool armed;
 		bool stalled;	/* what waits in bytes finds no room: do not receive */
+		bool yielded;	/* to others: the batch goes on in the next turn */
 		bool more;	/* the socket had more: do not poll first */
 		int whole;	/* MSG_WAITALL, or 0 */
 		bool bulk;	/* large payloads are coming: receive a header alone */
@@ -95,6 +96,8 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
+		bool at_once;	/* without waiting: it ends in its submission */
+		bool expected;	/* counted by uring_expect() */
 		unsigned ticks; /* since the message was packed */
 		struct outbox box;
 	} out;
@@ -138,8 +141,6 @@ uint8_t *session_payload_rest(const struct session *session);
 void session_drop_partial(struct session *session);
 
 /* session_take.c */
-
-void session_take_init(struct session *session);
 
 /* Begin the requests that were received, as far as there is room for them, and notice the end of the stream. */
 void session_take_requests(struct session *session);
@@ -204,6 +205,9 @@ void session_send_init(struct session *session);
 
 /* Send what replies there are, unless others are on their way. */
 void session_send_replies(struct session *session);
+
+/* Whether there is nothing to do when the message in the ring has left, which it does in its submission. */
+void session_expect_sent(struct session *session, bool expected);
 
 /* "shut down the TLS session (if one is running)": a client that has hung up, or takes nothing, is not waited for.
  * Returns whether it is on its way. */

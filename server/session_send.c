@@ -10,7 +10,7 @@ static void end_message(struct session *session)
 	struct request_list done;
 
 	request_list_init(&done);
-	outbox_clear(&session->out.box, &done);
+	outbox_clear(&session->out.box, &session->worker->buffers, &done);
 	session_release_all(session, &done);
 }
 
@@ -41,9 +41,10 @@ static void send_ciphertext(struct session *session, int flags)
 static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
-
 	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
-	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
+	unsigned wait = session->out.at_once ? MSG_DONTWAIT : MSG_WAITALL;
+
+	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | wait);
 	session->out.armed = true;
 }
 
@@ -72,6 +73,7 @@ static bool advance_message(struct session *session, size_t sent)
 void session_send_replies(struct session *session)
 {
 	struct request_list done;
+	size_t length;
 
 	if (session->out.armed || session->state == SESSION_DYING)
 		return;
@@ -84,9 +86,25 @@ void session_send_replies(struct session *session)
 		return;
 	request_list_init(&done);
 	session->out.ticks = 0;
-	outbox_pack(&session->out.box, session->dialect.headers, &done);
+	length = outbox_pack(&session->out.box, &session->worker->buffers, session->dialect.headers, &done);
+	if (length == 0) {
+		session_kill(session, CLOSE_memory);
+		return;
+	}
 	session_release_all(session, &done);
+	session->out.at_once = !session->tls && length <= SEND_AT_ONCE_MAX;
 	send_message(session);
+}
+
+void session_expect_sent(struct session *session, bool expected)
+{
+	if (session->out.expected == expected)
+		return;
+	session->out.expected = expected;
+	if (expected)
+		uring_expect(&session->worker->ring);
+	else
+		uring_expect_no_more(&session->worker->ring);
 }
 
 static void on_sent(struct uring_op *op, int result, unsigned flags)
@@ -96,6 +114,8 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 
 	(void)flags;
 	session->out.armed = false;
+	session->out.at_once = false;
+	session_expect_sent(session, false);
 	if (result < 0 && result != -EINTR && result != -EAGAIN)
 		session_kill(session, session->tls_ended ? session->reason : CLOSE_broken);
 	if (session->state != SESSION_DYING && advance_message(session, sent)) {

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "conf/container.h"
 #include "server/command.h"
 
 /* Bytes of data that @command will hold, if it is valid at all. */
@@ -33,24 +32,18 @@ static bool has_turn(const struct session *session, size_t wanted)
 	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
 }
 
-/* Go on in the next turn. Nothing else may bring it about: the disk may have answered all at once, and the send wait for a
- * client that reads no reply before it has sent all its requests. */
-static void pause_turn(struct session *session)
+/* Whether others are to get in between. */
+static bool has_to_yield(const struct session *session)
 {
-	if (session->pausing)
-		return;
-	io_uring_prep_nop(uring_sqe(&session->worker->ring, &session->pause));
-	session->pausing = true;
+	return session->turn_requests >= TURN_REQUESTS_MAX && session->worker->shared > 0;
 }
 
-static void on_paused(struct uring_op *op, int result, unsigned flags)
+/* Go on in the next turn. Nothing else may bring it about: the disk may have answered all at once, and the send wait for a
+ * client that reads no reply before it has sent all its requests. */
+static void yield(struct session *session)
 {
-	struct session *session = container_of(op, struct session, pause);
-
-	(void)result;
-	(void)flags;
-	session->pausing = false;
-	session_wake(session);
+	if (!session->turn.queued)
+		uring_yield(&session->worker->ring, &session->turn);
 }
 
 static void take_buffer(struct session *session, struct request *request, size_t wanted)
@@ -86,6 +79,8 @@ static bool begin(struct session *session, const struct command *command, size_t
 		session_kill(session, CLOSE_memory);
 		return false;
 	}
+	if (session->turn_requests++ == 0)
+		worker_count_turn(session->worker, session);
 	session->requests++;
 	request->session = session;
 	request->command = *command;
@@ -140,7 +135,12 @@ static bool take_header(struct session *session)
 	if (!has_turn(session, wanted)) {
 		session->in.stalled = true;
 		if (session->on_disk == 0)
-			pause_turn(session);
+			yield(session);
+		return false;
+	}
+	if (has_to_yield(session)) {
+		session->in.stalled = session->in.yielded = true;
+		yield(session);
 		return false;
 	}
 	session->in.start += header;
@@ -184,8 +184,10 @@ void session_take_requests(struct session *session)
 	/* While a receive is armed, the payload it brings is not ours to touch. */
 	if (session->in.armed)
 		return;
-	session->in.stalled = false;
-	session->turn_bytes = 0;
+	if (!session->in.yielded)
+		session->turn_bytes = 0;
+	session->turn_requests = 0;
+	session->in.stalled = session->in.yielded = false;
 	while (goes_on && session->state == SESSION_OPEN) {
 		goes_on = session->in.request ? take_payload(session) : take_header(session);
 		if (!goes_on && session->tls && session->state == SESSION_OPEN && !session->in.stalled)
@@ -193,9 +195,4 @@ void session_take_requests(struct session *session)
 	}
 	if (session->state == SESSION_OPEN && session->in.ended && !session->in.stalled)
 		take_end(session);
-}
-
-void session_take_init(struct session *session)
-{
-	session->pause.done = on_paused;
 }

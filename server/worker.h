@@ -10,6 +10,7 @@
 #include "conf/mailbox.h"
 #include "server/budget.h"
 #include "server/buffer.h"
+#include "server/limits.h"
 #include "server/request.h"
 
 struct session;
@@ -20,7 +21,10 @@ struct worker {
 	struct request_pool requests;
 	struct budget *budget;	  /* borrowed: outlives its workers */
 	struct session *sessions; /* owned: the first of a list */
-	bool retiring;		  /* and, if draining, no session takes more requests */
+	/* Who takes turns: the last session that began requests, and for how many turns it is not alone. */
+	const struct session *last; /* only to be compared */
+	unsigned shared;
+	bool retiring; /* and, if draining, no session takes more requests */
 	bool draining;
 	bool ticking; /* one of the sessions has a deadline */
 	struct uring_op on_tick;
@@ -62,6 +66,16 @@ void worker_look(struct worker *worker);
 /* For sessions, on the worker's thread: one more, already counted in load, and one less. */
 void worker_gain(struct worker *worker, struct session *session);
 void worker_lose(struct worker *worker);
+
+/* For sessions, on the worker's thread: @session begins requests in this turn. */
+static inline void worker_count_turn(struct worker *worker, const struct session *session)
+{
+	if (worker->last != session)
+		worker->shared = TURNS_SHARED;
+	else if (worker->shared > 0)
+		worker->shared--;
+	worker->last = session;
+}
 
 /* For sessions, on the worker's thread: call every session_tick() in TICK_MS, and again while one of them returns true. */
 void worker_watch(struct worker *worker);

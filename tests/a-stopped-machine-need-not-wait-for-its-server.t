@@ -3,7 +3,9 @@
 # serves the disk next carries that out. A VMM that cannot is answered when the server is back, and the log says what it
 # waits for.
 # If this fails, a virtual machine cannot be moved or shut down while its storage is away, or its writes are lost then.
+import os
 import signal
+import socket
 import sys
 import time
 
@@ -22,25 +24,37 @@ def ask_all(guest):
     guest.kick()
 
 
-def begin(rig, server, protocol):
-    """A guest whose disk has lost its server, with all its writes in flight, and the record of them."""
-    client = Client(rig, rig.path(f"vm{protocol}.sock"), server.uri())
+def begin(rig, server, name, protocol):
+    """A guest with all its writes in flight to a server that does not answer, and the record of them."""
+    client = Client(rig, rig.path(name), server.uri())
     guest = Guest()
     guest.connect(client.path)
     guest.negotiate(protocol)
     record = guest.get_record()
     guest.keep_record(record)
     guest.start(base=0)
-    # It is at work, then it stops answering, then it is gone.
     guest.write(WRITES, sector=WRITES * BLOCK // SECTOR, byte=WRITES + 1)
     guest.kick()
     wait_until(lambda: guest.used() == 1)
     server.process.send_signal(signal.SIGSTOP)
     ask_all(guest)
-    time.sleep(0.2)  # some are on their way by then; the claim does not depend on it
-    server.stop(signal.SIGKILL)
-    wait_until(lambda: "connection lost" in client.log())
+    time.sleep(0.2)  # they are on their way by then; only what is said of live connections depends on it
     return client, guest, record
+
+
+def lose(server, client):
+    lost = client.log().count("connection lost")
+    server.stop(signal.SIGKILL)
+    wait_until(lambda: client.log().count("connection lost") > lost)
+
+
+def silent_server(path):
+    """Accepts, and says nothing. Returns when somebody dials it."""
+    os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    return listener, listener.accept()
 
 
 def all_done(guest):
@@ -54,10 +68,32 @@ def written(path):
 
 EXPECTED = b"".join(bytes([slot + 1]) * BLOCK for slot in range(WRITES + 1))
 
+LEAVES = P_INFLIGHT_SHMFD | P_GET_VRING_BASE_INFLIGHT
+
 with Rig() as rig:
+    disk = rig.disk("live", "1M")
+    server = rig.server("--export", "=" + disk)
+    client, guest, _ = begin(rig, server, "live.sock", LEAVES)
+    guest.ask_base()
+    try:
+        rig.ok("what is on a connection is waited for", False, guest.base(0.3))
+    except TimeoutError:
+        rig.ok("what is on a connection is waited for", True)
+    server.stop(signal.SIGKILL)
+    rig.same("and is left when the connection is lost", WRITES + 1, guest.base(5))
+
+    disk = rig.disk("silent", "1M")
+    server = rig.server("--export", "=" + disk)
+    client, guest, _ = begin(rig, server, "silent.sock", LEAVES)
+    lose(server, client)
+    silent = silent_server(server.path)
+    guest.ask_base()
+    rig.same("a server that does not get through its handshake is away, too", WRITES + 1, guest.base(5))
+
     disk = rig.disk("left", "1M")
     server = rig.server("--export", "=" + disk)
-    client, guest, record = begin(rig, server, P_INFLIGHT_SHMFD | P_GET_VRING_BASE_INFLIGHT)
+    client, guest, record = begin(rig, server, "left.sock", LEAVES)
+    lose(server, client)
     asked = time.monotonic()
     guest.ask_base()
     rig.same("the base is that behind the last request taken", WRITES + 1, guest.base())
@@ -77,7 +113,8 @@ with Rig() as rig:
 
     disk = rig.disk("waited", "1M")
     server = rig.server("--export", "=" + disk)
-    client, guest, _ = begin(rig, server, P_INFLIGHT_SHMFD)
+    client, guest, _ = begin(rig, server, "waited.sock", P_INFLIGHT_SHMFD)
+    lose(server, client)
     guest.ask_base()
     rig.ok("the log says what a VMM waits for that cannot keep it",
            wait_until(lambda: "GET_VRING_BASE waits" in client.log()), client.log())

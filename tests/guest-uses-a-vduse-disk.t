@@ -1,6 +1,7 @@
 #!/bin/bash
 # A Linux host without any virtual machine (here: a guest with Debian 13's kernel, which has VDUSE) attaches an export as a
-# disk of its own with vnbd-client --vduse, through a killed client and one that is restarted below a mounted file system.
+# disk of its own with vnbd-client --vduse, through kills of the client, and one that is restarted, below a mounted file
+# system. Before that a driver in user space (vhost-vdpa) has its memory come and go. VNBD_KILLS: how often.
 # If this fails, a bare host's files are not what it wrote, or its disk does not come back.
 . "$(dirname "$0")/peers.sh"
 VNBD_GUEST=${VNBD_GUEST_NEXT:-$top/build/guest-trixie}
@@ -29,13 +30,17 @@ nbdkit_port()
 # cmpxchg16b, on which this kernel's allocator relies where it finds it, at times spoils the flags in QEMU 7.2's emulation.
 cpu=max,cx16=off
 
-plan 7
+kills=${VNBD_KILLS:-3}
+
+plan 8
 fallocate -l 32M "$tmp/disk"
 start_server --listen 127.0.0.1:0 --export "vm=$tmp/disk"
 start_nbdkit memory 1M logfile="$tmp/asked"
-guest_start vduse --timeout 240 --net --program "$build/vnbd-client" --env "URI=nbd://10.0.2.2:$(server_port)/vm" \
-	--env "LOGGED_URI=nbd://10.0.2.2:$(nbdkit_port)/" --env GROWN_SECTORS=$((40 * 2048)) -- -cpu "$cpu"
-ok "a host attaches, writes, survives two restarts of the client, verifies, detaches" guest_says grow 230
+guest_start vduse --timeout $((kills * 10 + 240)) --net --program "$build/vnbd-client" --program "$build/tests/vdpa-driver" \
+	--env "URI=nbd://10.0.2.2:$(server_port)/vm" \
+	--env "LOGGED_URI=nbd://10.0.2.2:$(nbdkit_port)/" --env KILLS="$kills" --env GROWN_SECTORS=$((40 * 2048)) -- -cpu "$cpu"
+ok "a host attaches, writes, survives kills and a restart of the client, verifies, detaches" guest_says grow $((kills * 10 + 230))
+same "the client died $kills times below verified writes" "$kills" "$(guest_result kills-survived)"
 same "every byte is what the host read" "$(guest_result disk-sha512)" "$(sha512_of "$tmp/disk")"
 ok "ext4 is clean" e2fsck -fn "$tmp/disk"
 same "ext4's file has the content" "$(content_sha512)" "$(ext4_content_sha512 "$tmp/disk")"

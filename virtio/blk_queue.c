@@ -20,11 +20,17 @@
 #include <unistd.h>
 
 #include "conf/container.h"
-#include "conf/log.h"
+#include "conf/log_limit.h"
 #include "virtio/foreign_memory.h"
 
 /* Chains taken in one turn before completions and other queues of the thread get theirs. */
 #define TURN_CHAINS_MAX 128u
+
+/* A guest may spoil requests, or reset a device and break its ring, as often as it likes. */
+#define BAD_LINES_PER_S 10
+
+static struct log_limit bad_lines =
+	LOG_LIMIT(BAD_LINES_PER_S, "more spoilt requests and broken rings than this log tells");
 
 enum queue_state { QUEUE_STOPPED, QUEUE_RUNNING, QUEUE_STOPPING };
 
@@ -228,7 +234,7 @@ static void log_bad_request(struct blk_queue *queue, const struct blk_request *r
 	unsigned count = ++queue->bad_requests;
 
 	if ((count & (count - 1)) == 0)
-		log_warning(
+		log_limited(&bad_lines, LOG_WARNING,
 			"queue %u: %u of the driver's requests so far failed as malformed; this one is %s",
 			queue->index, count, words[request->chain.fault]);
 }
@@ -253,7 +259,8 @@ static void request_begin(struct blk_request *request)
 
 static void queue_broken(struct blk_queue *queue)
 {
-	log_error("queue %u stops, its ring is broken: %s", queue->index, queue->ring.broken);
+	log_limited(&bad_lines, LOG_ERROR, "queue %u stops, its ring is broken: %s", queue->index,
+		queue->ring.broken);
 	queue->look = false;
 	ev_io_stop(queue->thread.loop->ev, &queue->on_kick);
 	signal_fd(queue->err, blocks(queue->err));

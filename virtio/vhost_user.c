@@ -18,11 +18,16 @@
 #include <unistd.h>
 
 #include "conf/container.h"
-#include "conf/log.h"
+#include "conf/log_limit.h"
 #include "virtio/vhost_session.h"
 
 /* Between two tries to accept where there are no descriptors left, say. */
 #define ACCEPT_RETRY_S 1.0
+
+/* A VMM may come and go, and send what is refused, as often as it likes. */
+#define VMM_LINES_PER_S 20
+
+static struct log_limit vmm_lines = LOG_LIMIT(VMM_LINES_PER_S, "more lines about VMMs than this log tells");
 
 /* A VMM that waits so long does nothing else, mostly: its operator may want to know why. */
 #define PATIENCE_S 3.0
@@ -113,7 +118,7 @@ static void connection_end(struct vhost_user *vu)
 
 static void connection_fail(struct vhost_user *vu, const char *request, const char *why)
 {
-	log_error("closing the VMM's connection: %s: %s", request, why);
+	log_limited(&vmm_lines, LOG_ERROR, "closing the VMM's connection: %s: %s", request, why);
 	connection_end(vu);
 }
 
@@ -169,7 +174,7 @@ static void message_refused(struct vhost_user *vu, const char *request, const ch
 		connection_fail(vu, request, why);
 		return;
 	}
-	log_warning("refused the VMM's %s: %s", request, why);
+	log_limited(&vmm_lines, LOG_WARNING, "refused the VMM's %s: %s", request, why);
 	if (!acknowledge(vu, -EINVAL))
 		return;
 	vhost_message_close(&vu->receiver.message);
@@ -244,7 +249,7 @@ static void on_message(struct ev_loop *ev, ev_io *watcher, int revents)
 	if (got == 1) {
 		message_begin(vu);
 	} else if (got == -ECONNRESET) {
-		log_info("the VMM has disconnected");
+		log_limited(&vmm_lines, LOG_INFO, "the VMM has disconnected");
 		connection_end(vu);
 	} else if (got < 0) {
 		connection_fail(vu, "its stream", why);
@@ -290,7 +295,7 @@ static void on_connect(struct ev_loop *ev, ev_io *watcher, int revents)
 		ev_timer_start(ev, &vu->on_retry);
 		return;
 	}
-	log_info("a VMM has connected");
+	log_limited(&vmm_lines, LOG_INFO, "a VMM has connected");
 	ev_io_stop(ev, watcher);
 	vu->fd = fd;
 	memset(&vu->receiver, 0, sizeof(vu->receiver));

@@ -1,6 +1,7 @@
 /* tests/fuzz/fuzz_vhost_user.c -- a VMM that sends what it likes, over a real socket, with real descriptors, and a guest
  * that kicks.  After each input the back-end has to be ready for the next VMM, with no descriptor left over. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -12,7 +13,10 @@
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_user_wire.h"
 
-enum { QUEUES = 2, RING = 16 };
+enum { QUEUES = 2, RING = 16, HELD_MAX = 2 * RING };
+
+/* What the disk does with requests, until the guest's next act says something else. */
+enum { DISK_HOLDS = 1, DISK_GIVES_BACK = 2, DISK_LOSES = 4, DISK_RELEASES = 8 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,11 +27,42 @@ static socklen_t address_length;
 static struct driver driver;
 static int kick, call, sock;
 
+static unsigned mood, held_count;
+static struct block_req *held[HELD_MAX];
+
 static int submit(struct disk *disk, struct block_req *req)
 {
 	(void)disk;
-	(void)req;
-	return 0;
+	if (!(mood & DISK_HOLDS))
+		return 0;
+	if (held_count == HELD_MAX)
+		abort();
+	held[held_count++] = req;
+	return DISK_PENDING;
+}
+
+static bool recall(struct disk *disk, struct block_req *req)
+{
+	unsigned i = 0;
+
+	(void)disk;
+	while (i < held_count && held[i] != req)
+		i++;
+	if (i == held_count)
+		abort();
+	if (!(mood & DISK_GIVES_BACK))
+		return false;
+	held[i] = held[--held_count];
+	return true;
+}
+
+static void release(void)
+{
+	while (held_count > 0) {
+		struct block_req *req = held[--held_count];
+
+		req->done(req, mood & DISK_LOSES ? -ECANCELED : 0);
+	}
 }
 
 static unsigned open_descriptors(void)
@@ -43,7 +78,7 @@ static unsigned open_descriptors(void)
 
 static void begin(void)
 {
-	static const struct disk_ops ops = { .submit = submit };
+	static const struct disk_ops ops = { .submit = submit, .recall = recall };
 	static struct disk disk = {
 		.ops = &ops,
 		.facts = { .size = 1 << 20,
@@ -150,7 +185,8 @@ static void boot(uint64_t features)
 	for (unsigned i = 0; i < 2; i++)
 		table.regions[i] = (struct vhost_user_region){ regions[i].guest_address, regions[i].size,
 			regions[i].user_address, regions[i].mmap_offset };
-	set_u64(VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PROTOCOL_F_REPLY_ACK, -1);
+	set_u64(VHOST_USER_SET_PROTOCOL_FEATURES,
+		VHOST_USER_PROTOCOL_F_REPLY_ACK | VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT, -1);
 	set_u64(VHOST_USER_SET_FEATURES, features, -1);
 	send_message(
 		VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, &table, 72, (int[]){ driver.fd, driver.fd }, 2);
@@ -181,6 +217,9 @@ static void guest_acts(const uint8_t *bytes)
 			(i < 2 ? DESC_NEXT : 0) | (i == 2 || (i == 1 && bytes[1] & 1) ? DESC_WRITE : 0),
 			i + 1);
 	driver.bytes[AT_DATA] = bytes[2] & 15;
+	mood = bytes[2] >> 4;
+	if (mood & DISK_RELEASES)
+		release();
 	driver_offer(&driver, bytes[3] % (RING + 8) < RING ? 0 : bytes[3] & 31);
 	if (write(kick, &(uint64_t){ 1 }, 8) < 0)
 		return;
@@ -225,6 +264,20 @@ static size_t act(const uint8_t *data, size_t size)
 	return 3 + used;
 }
 
+/* What was sent while the back-end waited for the disk is read now. */
+static void end(unsigned descriptors)
+{
+	mood = 0;
+	release();
+	close(sock);
+	pump();
+	for (unsigned tries = 0; open_descriptors() != descriptors; tries++) {
+		if (tries == 1000)
+			abort();
+		pump();
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	unsigned before;
@@ -251,10 +304,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_log();
 	while (at < size)
 		at += act(data + at, size - at);
-	close(sock);
-	pump();
-	pump();
-	if (open_descriptors() != before)
-		abort();
+	end(before);
 	return 0;
 }

@@ -98,13 +98,13 @@ static void short_sends(void **state)
 		size_t taken;
 
 		request_list_init(&done);
-		outbox_pack(&box, HEADERS_SIMPLE, &done);
+		outbox_pack(&box, &pool, HEADERS_SIMPLE, &done);
 		assert_true(box.message.msg_iovlen <= SEND_IOVECS);
 		do {
 			taken = take(end, pieces[piece++ % 8]);
 			end += taken;
 		} while (outbox_advance(&box, taken));
-		outbox_clear(&box, &done);
+		outbox_clear(&box, &pool, &done);
 		put_all(&done);
 	}
 	check_stream(stream, end);
@@ -119,11 +119,11 @@ static void data_is_kept_until_it_has_left(void **state)
 	(void)state;
 	fill(9);
 	request_list_init(&done);
-	outbox_pack(&box, HEADERS_STRUCTURED, &done);
+	outbox_pack(&box, &pool, HEADERS_STRUCTURED, &done);
 	assert_int_equal(count(&done), 3);
 	assert_true(outbox_advance(&box, 100));
 	assert_int_equal(count(&box.packed), 6);
-	outbox_clear(&box, &done);
+	outbox_clear(&box, &pool, &done);
 	assert_int_equal(count(&done), 9);
 	assert_false(outbox_is_waiting(&box));
 	put_all(&done);
@@ -164,11 +164,11 @@ static void many_holes_take_many_messages(void **state)
 	request_list_init(&done);
 	for (; outbox_is_waiting(&box); messages++) {
 		assert_int_equal(count(&done), 0);
-		outbox_pack(&box, HEADERS_STRUCTURED, &done);
+		outbox_pack(&box, &pool, HEADERS_STRUCTURED, &done);
 		assert_true(box.message.msg_iovlen <= SEND_IOVECS);
 		end += take(end, SIZE_MAX);
 		assert_false(outbox_advance(&box, SIZE_MAX));
-		outbox_clear(&box, &done);
+		outbox_clear(&box, &pool, &done);
 	}
 	assert_true(messages > 2);
 	assert_int_equal(count(&done), 2);
@@ -192,11 +192,11 @@ static void a_reply_begun_stays_with_its_message(void **state)
 	(void)state;
 	fill_holes();
 	request_list_init(&done);
-	outbox_pack(&box, HEADERS_STRUCTURED, &done);
+	outbox_pack(&box, &pool, HEADERS_STRUCTURED, &done);
 	outbox_drop(&box, &done);
 	assert_int_equal(count(&done), 1);
 	assert_ptr_equal(done.first, &requests[1]);
-	outbox_clear(&box, &done);
+	outbox_clear(&box, &pool, &done);
 	assert_int_equal(count(&done), 2);
 	assert_false(outbox_is_waiting(&box));
 	put_all(&done);

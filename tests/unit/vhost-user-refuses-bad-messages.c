@@ -36,6 +36,20 @@ static const struct bad bads[] = {
 		1 },
 	{ "SET_MEM_TABLE that overlaps", VHOST_USER_SET_MEM_TABLE, 72,
 		{ 2, REGION(0, 4096, 0, 0), REGION(4095, 4096, 1 << 20, 0) }, 2 },
+	{ "SET_MEM_TABLE that overlaps for the VMM", VHOST_USER_SET_MEM_TABLE, 72,
+		{ 2, REGION(0, 4096, 1 << 20, 0), REGION(1 << 20, 4096, (1 << 20) + 4095, 0) }, 2 },
+	{ "SET_MEM_TABLE of no bytes", VHOST_USER_SET_MEM_TABLE, 40, { 1, REGION(0, 0, 0, 0) }, 1 },
+	{ "SET_MEM_TABLE over all addresses", VHOST_USER_SET_MEM_TABLE, 40,
+		{ 1, REGION(-4095ull, 8192, 0, 0) }, 1 },
+	{ "SET_MEM_TABLE over the VMM's addresses", VHOST_USER_SET_MEM_TABLE, 40,
+		{ 1, REGION(0, 8192, -4095ull, 0) }, 1 },
+	{ "SET_MEM_TABLE over any file", VHOST_USER_SET_MEM_TABLE, 40, { 1, REGION(0, 8192, 0, -4095ull) },
+		1 },
+	{ "SET_MEM_TABLE of all there is", VHOST_USER_SET_MEM_TABLE, 40, { 1, REGION(0, UINT64_MAX, 0, 0) },
+		1 },
+	{ "SET_MEM_TABLE of 2^32 - 1", VHOST_USER_SET_MEM_TABLE, 40, { UINT32_MAX, REGION(0, 4096, 0, 0) },
+		1 },
+	{ "SET_MEM_TABLE of none with a descriptor", VHOST_USER_SET_MEM_TABLE, 8, { 0 }, 1 },
 	{ "ADD_MEM_REG without descriptor", VHOST_USER_ADD_MEM_REG, 40, { 0, REGION(0, 4096, 0, 0) }, 0 },
 	{ "ADD_MEM_REG with two", VHOST_USER_ADD_MEM_REG, 40, { 0, REGION(0, 4096, 0, 0) }, 2 },
 	{ "ADD_MEM_REG over the end", VHOST_USER_ADD_MEM_REG, 40, { 0, REGION(UINT64_MAX, 4096, 0, 0) }, 1 },
@@ -74,6 +88,29 @@ static const struct bad bads[] = {
 	{ "SET_CONFIG of 4 GiB", VHOST_USER_SET_CONFIG, 13, { STATE(32, UINT32_MAX), 0 }, 0 },
 	{ "SET_CONFIG, odd flags", VHOST_USER_SET_CONFIG, 13, { STATE(32, 1), STATE(2, 1) }, 0 },
 	{ "SET_CONFIG writeback 2", VHOST_USER_SET_CONFIG, 13, { STATE(32, 1), STATE(0, 2) }, 0 },
+};
+
+/* Those whose answer has a form of its own, in which an error cannot be said. */
+static const struct bad unanswerable[] = {
+	{ "GET_FEATURES with a payload", VHOST_USER_GET_FEATURES, 8, { 0 }, 0 },
+	{ "GET_FEATURES with a descriptor", VHOST_USER_GET_FEATURES, 0, { 0 }, 1 },
+	{ "GET_QUEUE_NUM with a payload", VHOST_USER_GET_QUEUE_NUM, 8, { 0 }, 0 },
+	{ "GET_STATUS with a payload", VHOST_USER_GET_STATUS, 1, { 0 }, 0 },
+	{ "GET_VRING_BASE of no ring", VHOST_USER_GET_VRING_BASE, 8, { STATE(VMM_QUEUES, 0) }, 0 },
+	{ "GET_VRING_BASE, short", VHOST_USER_GET_VRING_BASE, 4, { 0 }, 0 },
+	{ "GET_CONFIG, short", VHOST_USER_GET_CONFIG, 11, { 0 }, 0 },
+	{ "GET_CONFIG with a descriptor", VHOST_USER_GET_CONFIG, 13, { STATE(32, 1) }, 1 },
+	{ "GET_INFLIGHT_FD, short", VHOST_USER_GET_INFLIGHT_FD, 19, { 0 }, 0 },
+	{ "GET_INFLIGHT_FD with a descriptor", VHOST_USER_GET_INFLIGHT_FD, 20, { 0, 0, 1 | 16 << 16 }, 1 },
+	{ "GET_INFLIGHT_FD of no rings", VHOST_USER_GET_INFLIGHT_FD, 20, { 0, 0, 16 << 16 }, 0 },
+	{ "GET_INFLIGHT_FD of 65535 rings", VHOST_USER_GET_INFLIGHT_FD, 20, { 0, 0, 65535 | 16 << 16 }, 0 },
+	{ "GET_INFLIGHT_FD of size 0", VHOST_USER_GET_INFLIGHT_FD, 20, { 0, 0, 1 }, 0 },
+	{ "GET_INFLIGHT_FD of size 17", VHOST_USER_GET_INFLIGHT_FD, 20, { 0, 0, 1 | 17 << 16 }, 0 },
+	{ "GET_INFLIGHT_FD of size 65535", VHOST_USER_GET_INFLIGHT_FD, 20, { 0, 0, 1 | 0xffffull << 16 }, 0 },
+	{ "SET_LOG_BASE without descriptor", VHOST_USER_SET_LOG_BASE, 16, { 4096, 0 }, 0 },
+	{ "SET_LOG_BASE of no bytes", VHOST_USER_SET_LOG_BASE, 16, { 0, 0 }, 1 },
+	{ "SET_LOG_BASE past its file", VHOST_USER_SET_LOG_BASE, 16, { 1ull << 40, 0 }, 1 },
+	{ "SET_LOG_BASE over any file", VHOST_USER_SET_LOG_BASE, 16, { 4096, -64ull }, 1 },
 };
 
 /* Started: ring 0. */
@@ -134,6 +171,49 @@ static void each_closes_a_connection_that_wants_no_answer(void **state)
 		pump(&vmm);
 		assert_int_equal(open_descriptors(), before);
 	}
+	vmm_end(&vmm);
+}
+
+static void those_without_another_answer_are_closed(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	vmm_begin(&vmm);
+	before = open_descriptors();
+	for (unsigned i = 0; i < sizeof(unanswerable) / sizeof(unanswerable[0]); i++) {
+		print_message("# %s\n", unanswerable[i].name);
+		boot();
+		assert_int_equal(send_bad(&unanswerable[i]), CLOSED);
+		vmm_disconnect(&vmm);
+		pump(&vmm);
+		assert_int_equal(open_descriptors(), before);
+	}
+	vmm_end(&vmm);
+}
+
+/* Spec: "REPLY_ACK": an answer to what asks for one, if that was negotiated; what has an answer of its own gets no other. */
+static void answers_come_where_they_were_negotiated(void **state)
+{
+	uint64_t features;
+
+	(void)state;
+	vmm_begin(&vmm);
+	boot();
+	assert_int_equal(vmm_get(&vmm, VHOST_USER_GET_QUEUE_NUM), VMM_QUEUES);
+	assert_int_equal(vmm_receive(&vmm, 0, NULL, 0), NO_REPLY);
+	assert_int_equal(vmm_set(&vmm, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0), 0);
+	/* From now on the flag means nothing. */
+	assert_int_equal(
+		vmm_set_u64(&vmm, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_PROTOCOL_F_REPLY_ACK), 0);
+	features = 0;
+	vmm_send(&vmm, VHOST_USER_SET_PROTOCOL_FEATURES, &features, sizeof(features), NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, 0, NULL, 0), NO_REPLY);
+	vmm_send(&vmm, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, 0, NULL, 0), NO_REPLY);
+	assert_int_equal(vmm_get(&vmm, VHOST_USER_GET_QUEUE_NUM), VMM_QUEUES);
+	vmm_send(&vmm, VHOST_USER_REQUESTS, NULL, 0, NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, 0, NULL, 0), CLOSED);
 	vmm_end(&vmm);
 }
 
@@ -245,8 +325,8 @@ static void get_config_says_its_errors_by_no_payload(void **state)
 	static const struct {
 		uint32_t offset, size;
 		int reply;
-	} cases[] = { { 0, 60, 72 }, { 32, 1, 13 }, { 0, 256, 268 }, { 200, 56, 68 }, { 200, 57, 0 },
-		{ 257, 0, 0 }, { UINT32_MAX, 1, 0 } };
+	} cases[] = { { 0, 0, 12 }, { 256, 0, 12 }, { 0, 60, 72 }, { 32, 1, 13 }, { 0, 256, 268 },
+		{ 200, 56, 68 }, { 200, 57, 0 }, { 257, 0, 0 }, { UINT32_MAX, 1, 0 } };
 
 	(void)state;
 	vmm_begin(&vmm);
@@ -269,6 +349,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_is_refused_with_an_answer),
 		cmocka_unit_test(each_closes_a_connection_that_wants_no_answer),
+		cmocka_unit_test(those_without_another_answer_are_closed),
+		cmocka_unit_test(answers_come_where_they_were_negotiated),
 		cmocka_unit_test(a_stream_that_makes_no_sense_is_closed),
 		cmocka_unit_test(a_message_may_come_byte_by_byte),
 		cmocka_unit_test(descriptors_beyond_the_most_are_closed),

@@ -141,7 +141,9 @@ static inline void vmm_begin_on(struct vmm *vmm, struct disk **disks)
 			.data_max = DISK_DATA_MAX,
 			.volatile_cache = true,
 			.can_flush = true,
-			.can_fua = true },
+			.can_fua = true,
+			.can_trim = true,
+			.can_zero = true },
 		.num_queues = VMM_QUEUES,
 	};
 	struct queue_thread threads[VMM_QUEUES];
