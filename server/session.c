@@ -140,6 +140,7 @@ bool session_describe(const struct session *session, struct survey_entry *out)
 {
 	out->export = strdup(session->export->spec.name);
 	snprintf(out->peer, sizeof(out->peer), "%s", session->peer);
+	out->number = session->number;
 	out->since = session->since;
 	return out->export != NULL;
 }
