@@ -23,6 +23,7 @@ struct export
 	struct disk *disk;	      /* owned; shared by all workers; NULL: a folder */
 	struct fault_set faults;      /* what its description says, and what is added while it is open */
 	uint64_t size_told;	      /* bytes, as the log knows */
+	struct disk *record;	      /* owned; a layer of disk's; NULL: it has never been recorded */
 	struct export_folder *folder; /* owned: the files, each of which is an export */
 	struct export_folder *home;   /* borrowed: of a file in a folder, which outlives it; else NULL */
 	unsigned users;		      /* shared: under home's lock; references */

@@ -54,6 +54,14 @@ static int set_overlay(struct export_spec *spec, const char *value, const struct
 	return spec->overlay ? 0 : -ENOMEM;
 }
 
+static int set_record(struct export_spec *spec, const char *value, const struct why *why)
+{
+	if (!*value)
+		return REFUSE(why, "'record' needs a file");
+	spec->record = strdup(value);
+	return spec->record ? 0 : -ENOMEM;
+}
+
 static int set_description(struct export_spec *spec, const char *value, const struct why *why)
 {
 	if (strlen(value) > NBD_STRING_MAX)
@@ -119,7 +127,7 @@ static int set_fault(struct export_spec *spec, const char *value, const struct w
 	return more[spec->fault_count++] ? 0 : -ENOMEM;
 }
 
-enum { KEYS = 10 };
+enum { KEYS = 11 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
@@ -129,6 +137,7 @@ static const struct {
 	{ "cache", true, false, true, set_cache },
 	{ "readonly", false, false, true, set_readonly },
 	{ "overlay", true, false, true, set_overlay },
+	{ "record", true, false, false, set_record },
 	{ "description", true, false, false, set_description },
 	{ "tls", false, false, false, set_tls },
 	{ "allow-address", true, true, false, set_allow_address },
@@ -138,7 +147,7 @@ static const struct {
 	{ "fault", true, true, false, set_fault },
 };
 static const char known_keys[] =
-	"cache=MODE, readonly, overlay=FILE, description=TEXT, tls, "
+	"cache=MODE, readonly, overlay=FILE, record=FILE, description=TEXT, tls, "
 	"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE";
 
 static int set_field(struct export_spec *spec, char *field, unsigned *seen, const struct why *why)
@@ -223,6 +232,8 @@ static int set_path(struct export_spec *spec, char *path, const struct why *why)
 	}
 	if (!error && spec->has_overlay && spec->is_folder)
 		return REFUSE(why, "'overlay' is not for directories");
+	if (!error && spec->record && spec->is_folder)
+		return REFUSE(why, "'record' is not for directories");
 	if (!error && spec->has_overlay && spec->readonly)
 		return REFUSE(why, "'overlay' takes writes, 'readonly' does not");
 	return error;
@@ -287,6 +298,7 @@ void export_spec_fini(struct export_spec *spec)
 	free(spec->name);
 	free(spec->path);
 	free(spec->overlay);
+	free(spec->record);
 	free(spec->description);
 	access_fini(&spec->access);
 	for (unsigned i = 0; i < spec->fault_count; i++)
