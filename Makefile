@@ -240,13 +240,18 @@ install: $(PROGRAMS)
 demo:
 	contrib/demo
 
+# What a file system or database looks like after a power cut, in hundreds of states: docs/crash-testing.md. Minutes.
+STATES ?= 300
+crash-tests: $(PROGRAMS) $(GUEST)
+	VNBD_BUILD=$(B) contrib/crash-tests/all $(STATES)
+
 format:
 	clang-format -i $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz fuzz-coverage install demo asan tsan clang format clean
+.PHONY: all crash-tests bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz fuzz-coverage install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
