@@ -49,7 +49,7 @@ ok "one address given twice" refused 1 "unix:$tmp/s: another server listens ther
 	--export "=$d"
 ok "after which no socket is left" [ ! -e "$tmp/s" ]
 
-ok "nothing to export" refused 2 "nothing to export: give a FILE, --export or --export-dir"
+ok "nothing to export" refused 2 "nothing to export: give a FILE, --export, --export-dir or --config"
 ok "an unknown mode" refused 2 "--export a=$d,cache=fast: unknown cache mode 'fast'; known: $modes" \
 	--export "a=$d,cache=fast"
 ok "an empty mode" refused 2 "--export a=$d,cache=: unknown cache mode ''; known: $modes" --export "a=$d,cache="
