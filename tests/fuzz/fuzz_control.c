@@ -127,7 +127,7 @@ static void turn(int fd, char **got, size_t *length)
 	for (int i = 0; i < 1000000 && !ended; i++) {
 		ev_run(loop.ev, EVRUN_NOWAIT);
 		while (waiting_count > 0)
-			control_refuse(waiting[--waiting_count], "%u", waiting_count);
+			control_refuse(waiting[--waiting_count], "%s", "later");
 		ended = receive(fd, got, length);
 	}
 	if (!ended)
