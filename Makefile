@@ -41,10 +41,10 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapp
 ALL_LDFLAGS += -fprofile-instr-generate
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls -lsystemd -ljansson
+SERVER_LIBS := -luring -lev -lgnutls -lsystemd -ljansson -lm
 CLIENT_LIBS := -lnbd -luring -lev -lmnl
 CTL_LIBS := -ljansson
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd $(CTL_LIBS)
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd $(CTL_LIBS) -lm
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -154,7 +154,7 @@ check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
 
 # What is worth the thread sanitizer's time: more than one thread at work.
 THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* connections-* hundreds-* sigterm-* link-* \
-	client-* a-cut-* memory-is-found-*
+	client-* a-cut-* memory-is-found-* rules-*
 check-threads:
 	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 

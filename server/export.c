@@ -23,6 +23,7 @@ void exports_init(struct exports *exports)
 static void export_free(struct export *export)
 {
 	disk_free(export->disk);
+	fault_set_fini(&export->faults);
 	export_folder_free(export->folder);
 	export_spec_fini(&export->spec);
 	free(export);
@@ -66,6 +67,17 @@ static void announce(const struct export *export)
 		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
 		export->spec.path, size_text(export->disk->facts.size, size, sizeof(size)),
 		cache_mode_name(export->spec.mode), export->spec.readonly ? ", readonly" : "");
+}
+
+/* So that nobody forgets it. */
+static void warn_of_faults(const struct export *export)
+{
+	char name[NAME_SHOWN];
+
+	if (export->spec.fault_count > 0)
+		log_warning("export '%s' fails as its %u fault rule%s",
+			log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+			export->spec.fault_count, export->spec.fault_count > 1 ? "s say" : " says");
 }
 
 static int open_memory(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
@@ -148,6 +160,17 @@ static int open_disk(const struct export_spec *spec, struct disk **out, char *wh
 	return error;
 }
 
+int export_inject(struct export *export, const struct export_spec *spec, char *why, size_t why_size)
+{
+	for (unsigned i = 0; i < spec->fault_count; i++) {
+		int id = fault_set_add(&export->faults, spec->faults[i], why, why_size);
+
+		if (id < 0)
+			return id;
+	}
+	return 0;
+}
+
 static int export_open(const struct exports *exports, struct export *export, char *why, size_t why_size)
 {
 	const struct export_spec *spec = &export->spec;
@@ -160,6 +183,8 @@ static int export_open(const struct exports *exports, struct export *export, cha
 		return -EEXIST;
 	}
 	error = open_disk(spec, &export->disk, why, why_size);
+	if (!error)
+		error = export_inject(export, spec, why, why_size);
 	if (!error)
 		export->size_told = export->disk->facts.size;
 	return error;
@@ -178,6 +203,7 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 	}
 	export->spec = *spec;
 	*spec = (struct export_spec){ 0 };
+	fault_set_init(&export->faults, export->spec.name);
 	prefix = export->spec.is_folder ? snprintf(why, why_size, "export folder: ")
 					: snprintf(why, why_size, "export '%s': ",
 						  log_quote(name, sizeof(name), export->spec.name,
@@ -192,6 +218,7 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 	*exports->last = export;
 	exports->last = &export->next;
 	announce(export);
+	warn_of_faults(export);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 /* server/export.h -- the disks that clients may choose from, by name; and folders of such disks.
  *
- * Set up before the first worker starts and constant from then on, but for the disks' sizes: every thread may read.
+ * Set up before the first worker starts and constant from then on, but for the disks' sizes and the fault rules: every thread
+ * may read.
  */
 #pragma once
 
@@ -13,12 +14,14 @@
 #include "server/dialect.h"
 #include "server/export_folder.h"
 #include "server/export_spec.h"
+#include "server/fault.h"
 
 struct export
 {
 	struct export *next; /* owned by struct exports, or its folder */
 	struct export_spec spec;
 	struct disk *disk;	      /* owned; shared by all workers; NULL: a folder */
+	struct fault_set faults;      /* what its description says, and what is added while it is open */
 	uint64_t size_told;	      /* bytes, as the log knows */
 	struct export_folder *folder; /* owned: the files, each of which is an export */
 	struct export_folder *home;   /* borrowed: of a file in a folder, which outlives it; else NULL */
@@ -51,6 +54,9 @@ struct export *exports_find(const struct exports *exports, const char *name, siz
 struct export *export_get(struct export *export, const char *name, size_t length, bool looks);
 /* Any thread, when no request is in flight; NULL is allowed. A folder's file is closed behind its last reference. */
 void export_put(struct export *export);
+
+/* export_inject() - add the fault rules of its description. Returns 0, or -errno with the reason in @why. */
+int export_inject(struct export *export, const struct export_spec *spec, char *why, size_t why_size);
 
 /* The transmission flags of @export for a client that speaks @dialect: proto.md, "Transmission flags". */
 uint16_t export_flags(const struct export *export, struct dialect dialect);

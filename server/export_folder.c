@@ -131,6 +131,7 @@ static struct export *take_open(struct export_folder *folder, const char *name)
 static void free_export(struct export *export)
 {
 	disk_free(export->disk);
+	fault_set_fini(&export->faults);
 	free(export->spec.name);
 	free(export->spec.path);
 	free(export);
@@ -152,7 +153,8 @@ static struct export *new_export(
 	export->spec.name = strdup(name);
 	if (asprintf(&export->spec.path, "%s/%s", spec->path, name) < 0)
 		export->spec.path = NULL;
-	if (export->spec.name && export->spec.path)
+	fault_set_init(&export->faults, export->spec.name);
+	if (export->spec.name && export->spec.path && export_inject(export, spec, NULL, 0) == 0)
 		return export;
 	free_export(export);
 	return NULL;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "conf/size.h"
+#include "server/fault_rule.h"
 #include "server/nbd_wire.h"
 
 struct why {
@@ -102,7 +103,23 @@ static int set_allow_psk(struct export_spec *spec, const char *value, const stru
 	return allow(spec, ACCESS_PSK, value, why);
 }
 
-enum { KEYS = 9 };
+static int set_fault(struct export_spec *spec, const char *value, const struct why *why)
+{
+	char **more, reason[1024];
+	struct fault_rule rule;
+
+	if (fault_rule_parse(value, FAULT_ON_REQUESTS, &rule, reason, sizeof(reason)))
+		return REFUSE(why, "fault rule: %s", reason);
+	fault_rule_fini(&rule);
+	more = realloc(spec->faults, (spec->fault_count + 1) * sizeof(char *));
+	if (!more)
+		return -ENOMEM;
+	spec->faults = more;
+	more[spec->fault_count] = strdup(value);
+	return more[spec->fault_count++] ? 0 : -ENOMEM;
+}
+
+enum { KEYS = 10 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
@@ -118,9 +135,11 @@ static const struct {
 	{ "allow-cert", true, true, false, set_allow_cert },
 	{ "allow-subject", true, true, false, set_allow_subject },
 	{ "allow-psk", true, true, false, set_allow_psk },
+	{ "fault", true, true, false, set_fault },
 };
-static const char known_keys[] = "cache=MODE, readonly, overlay=FILE, description=TEXT, tls, "
-				 "allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER";
+static const char known_keys[] =
+	"cache=MODE, readonly, overlay=FILE, description=TEXT, tls, "
+	"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE";
 
 static int set_field(struct export_spec *spec, char *field, unsigned *seen, const struct why *why)
 {
@@ -270,5 +289,8 @@ void export_spec_fini(struct export_spec *spec)
 	free(spec->overlay);
 	free(spec->description);
 	access_fini(&spec->access);
+	for (unsigned i = 0; i < spec->fault_count; i++)
+		free(spec->faults[i]);
+	free(spec->faults);
 	*spec = (struct export_spec){ 0 };
 }

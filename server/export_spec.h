@@ -1,7 +1,7 @@
 /* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,overlay=FILE]
- *  [,description=TEXT][,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
+ *  [,description=TEXT][,fault=RULE]...[,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
  *
- * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and TEXT a comma is
+ * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and values a comma is
  * written twice. A PATH of memory:SIZE (conf/size.h) is memory, which has neither cache= nor readonly; a file of such a
  * name is written with "./" in front. An overlay's FILE of "temporary" is none that is kept, likewise; a directory's files,
  * memory and what is readonly have no overlays.
@@ -25,6 +25,8 @@ struct export_spec {
 	uint64_t memory_size; /* bytes; 0: a file or device at path */
 	bool is_folder;	      /* path's files are exports; name is empty */
 	struct access access; /* owned */
+	char **faults;	      /* owned, with their texts: rules that were understood (server/fault_rule.h) */
+	unsigned fault_count;
 };
 
 /* export_spec_parse() - read @text into @spec, to be given to export_spec_fini().

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "conf/container.h"
 #include "conf/log.h"
 #include "server/admission.h"
+#include "server/fault.h"
 #include "server/limits.h"
 #include "server/negotiation.h"
 #include "server/session.h"
@@ -31,6 +33,14 @@ struct handshake {
 	struct tls_stream *tls; /* owned, until a session takes it; NULL: plain */
 	size_t in_length;	/* plaintext */
 	uint8_t in[NEGOTIATION_MESSAGE_MAX];
+	uint64_t number; /* of the connection */
+	/* What fault rules have to do with it. */
+	struct {
+		struct fault_verdict verdict;
+		bool paused; /* nothing is said, and what comes waits */
+		bool judged; /* in the handshake, too */
+		ev_timer on_time;
+	} fault;
 	char peer[ADDRESS_TEXT_SIZE];
 };
 
@@ -40,6 +50,7 @@ static void handshake_free(struct handshake *handshake)
 {
 	ev_io_stop(handshake->all->loop->ev, &handshake->on_ready);
 	ev_timer_stop(handshake->all->loop->ev, &handshake->on_deadline);
+	ev_timer_stop(handshake->all->loop->ev, &handshake->fault.on_time);
 	if (handshake->next)
 		handshake->next->link = handshake->link;
 	*handshake->link = handshake->next;
@@ -84,6 +95,7 @@ static void hand_over(struct handshake *handshake)
 	if (handshake->tls)
 		session_secure(session, handshake->tls);
 	session_belong(session, handshake->origin);
+	session_identify(session, &handshake->who, handshake->number);
 	handshake->tls = NULL;
 	handshake->origin = NULL;
 	handshake_free(handshake);
@@ -232,6 +244,121 @@ static enum close_reason reason_of(int error)
 	return error == -EPROTO ? CLOSE_tls_broken : CLOSE_handshake_broken;
 }
 
+/* Faults. */
+
+static void advance(struct handshake *handshake);
+
+/* Nothing more is said, for as long as it takes. */
+static void pause_for_fault(struct handshake *handshake)
+{
+	handshake->fault.paused = true;
+	ev_timer_stop(handshake->all->loop->ev, &handshake->on_deadline);
+	wait_for(handshake, EV_READ);
+}
+
+static void resume(struct handshake *handshake)
+{
+	handshake->fault.paused = false;
+	ev_timer_set(&handshake->on_deadline, handshake->all->deadline_s, 0);
+	ev_timer_start(handshake->all->loop->ev, &handshake->on_deadline);
+	wait_for(handshake, EV_READ);
+	advance(handshake);
+}
+
+static bool is_held(const struct handshake *handshake)
+{
+	const struct fault_verdict *verdict = &handshake->fault.verdict;
+
+	return verdict->reply.action == FAULT_DO_hold &&
+	       fault_set_holds(handshake->all->faults, verdict->reply.id, verdict->ticket);
+}
+
+/* After its time. Returns whether the handshake stops here, or has ended. */
+static bool suffer(struct handshake *handshake)
+{
+	const struct fault_verdict *verdict = &handshake->fault.verdict;
+
+	if (verdict->reply.action == FAULT_DO_close) {
+		handshake_close(handshake, CLOSE_fault);
+		return true;
+	}
+	if (verdict->data.action != FAULT_DO_blackhole && !is_held(handshake))
+		return false;
+	pause_for_fault(handshake);
+	return true;
+}
+
+static void on_fault_time(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	struct handshake *handshake = timer->data;
+
+	(void)ev;
+	(void)events;
+	if (!suffer(handshake))
+		resume(handshake);
+}
+
+/* Returns whether the handshake stops here, or has ended, because a rule for @operation wants it. */
+static bool meets_fault(struct handshake *handshake, enum fault_operation operation)
+{
+	struct fault_set *faults = handshake->all->faults;
+	struct fault_event event = {
+		.operation = operation,
+		.peer = handshake->peer,
+		.who = &handshake->who,
+		.connection = handshake->number,
+	};
+
+	if (!faults || !fault_set_is_armed(faults))
+		return false;
+	event.now_ns = fault_now_ns();
+	if (!fault_set_judge(faults, &event, NULL, NULL, &handshake->fault.verdict))
+		return false;
+	if (handshake->fault.verdict.delay_ns == 0)
+		return suffer(handshake);
+	pause_for_fault(handshake);
+	ev_timer_set(&handshake->fault.on_time, (double)handshake->fault.verdict.delay_ns / 1e9, 0);
+	ev_timer_start(handshake->all->loop->ev, &handshake->fault.on_time);
+	return true;
+}
+
+/* What a client that is held up says waits as far as there is room; a black hole swallows it. */
+static void take_in(struct handshake *handshake)
+{
+	if (handshake->fault.verdict.data.action == FAULT_DO_blackhole)
+		handshake->in_length = 0;
+	if (handshake->in_length == sizeof(handshake->in))
+		ev_io_stop(handshake->all->loop->ev, &handshake->on_ready);
+}
+
+static bool is_delayed(const struct handshake *handshake)
+{
+	return ev_is_active(&handshake->fault.on_time) &&
+	       fault_set_holds(handshake->all->faults, handshake->fault.verdict.delay_id, UINT64_MAX);
+}
+
+static bool is_swallowed(const struct handshake *handshake)
+{
+	const struct fault_effect *data = &handshake->fault.verdict.data;
+
+	return data->action == FAULT_DO_blackhole &&
+	       fault_set_holds(handshake->all->faults, data->id, UINT64_MAX);
+}
+
+void handshakes_look_at_faults(struct handshakes *handshakes)
+{
+	struct handshake *next;
+
+	for (struct handshake *handshake = handshakes->first; handshake; handshake = next) {
+		next = handshake->next;
+		if (!handshake->fault.paused || is_delayed(handshake) || is_held(handshake) ||
+			is_swallowed(handshake))
+			continue;
+		ev_timer_stop(handshakes->loop->ev, &handshake->fault.on_time);
+		resume(handshake);
+	}
+}
+
 /* One message at a time, each only when the reply to the last has left; may free @handshake. */
 static void advance(struct handshake *handshake)
 {
@@ -266,6 +393,11 @@ static void advance(struct handshake *handshake)
 		error = handshake->tls ? decrypt(handshake) : 0;
 		if (!feed(handshake))
 			break;
+		if (!handshake->fault.judged) {
+			handshake->fault.judged = true;
+			if (meets_fault(handshake, FAULT_ON_handshake))
+				return;
+		}
 	}
 	if (error)
 		handshake_close(handshake, reason_of(error));
@@ -296,7 +428,10 @@ static void on_readable(struct handshake *handshake)
 		tls_stream_received(handshake->tls, (size_t)got);
 	else
 		handshake->in_length += (size_t)got;
-	advance(handshake);
+	if (handshake->fault.paused)
+		take_in(handshake);
+	else
+		advance(handshake);
 }
 
 static void on_ready(struct ev_loop *ev, ev_io *watcher, int events)
@@ -344,6 +479,10 @@ void handshake_start(struct handshakes *handshakes, int fd, const struct peer *p
 	handshake->in_length = 0;
 	handshake->origin = origin;
 	handshake->tls = NULL;
+	handshake->number = ++handshakes->count;
+	handshake->fault.paused = handshake->fault.judged = false;
+	ev_timer_init(&handshake->fault.on_time, on_fault_time, 0, 0);
+	handshake->fault.on_time.data = handshake;
 	handshake->who = (struct identity){ .address = peer->address };
 	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer->text);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
@@ -355,8 +494,9 @@ void handshake_start(struct handshakes *handshakes, int fd, const struct peer *p
 	handshake->on_deadline.data = handshake;
 	ev_io_start(handshakes->loop->ev, &handshake->on_ready);
 	ev_timer_start(handshakes->loop->ev, &handshake->on_deadline);
-	log_debug("%s: connected", handshake->peer);
-	advance(handshake);
+	log_debug("%s: connection %" PRIu64, handshake->peer, handshake->number);
+	if (!meets_fault(handshake, FAULT_ON_accept))
+		advance(handshake);
 }
 
 void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,

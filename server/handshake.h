@@ -4,12 +4,15 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "conf/loop.h"
 #include "server/close_reason.h"
 #include "server/export.h"
 #include "server/peer.h"
 #include "server/tls.h"
 
+struct fault_set;
 struct handshake;
 struct origin;
 struct session;
@@ -22,7 +25,9 @@ struct handshakes {
 	void (*ready)(struct handshakes *handshakes, struct session *session);
 	/* NULL, or: a connection has ended before it was ready. */
 	void (*lost)(struct handshakes *handshakes);
+	struct fault_set *faults; /* borrowed: the server's rules; NULL: there can be none */
 	unsigned deadline_s;
+	uint64_t count;		 /* of connections until now */
 	struct handshake *first; /* owned */
 };
 
@@ -35,6 +40,9 @@ void handshakes_init(struct handshakes *handshakes, struct loop *loop, const str
  * @fd: a connected stream socket in blocking mode; taken over, whatever happens.
  * @peer: copied. @origin: left when the connection has ended. */
 void handshake_start(struct handshakes *handshakes, int fd, const struct peer *peer, struct origin *origin);
+
+/* Those that a fault rule holds up go on, if it has gone or has released them. */
+void handshakes_look_at_faults(struct handshakes *handshakes);
 
 /* Ends all that are not ready. */
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason);

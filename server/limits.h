@@ -139,5 +139,25 @@
 /* Lines a second about closed connections, so that a hostile client cannot fill the log; the rest is counted. */
 #define CLOSE_LINES_PER_S 10
 
+/* The longest time in a fault rule: a delay that nobody would wait for is no test. */
+#define FAULT_TIME_MAX_S 3600
+
+/* Fault rules of one export, or of the server: each request looks at all of them. */
+#define FAULT_RULES_MAX 256
+
+/* Lines a second about faults that fired; the rest is counted. */
+#define FAULT_LINES_PER_S 20
+
+/* What one rule keeps of an export's bytes as they were when it was added, and in which pieces, bytes: what is overwritten
+ * beyond that is not kept. */
+#define FAULT_OLD_BYTES_MAX (16u << 20)
+#define FAULT_OLD_BLOCK	    4096
+
+/* A reply that waits to be overtaken goes after this long, if no other comes. */
+#define FAULT_REORDER_MS 500
+
+/* Requests that are delayed, replies that are withheld and ghost writes have no bound of their own: each keeps its place among
+ * CONNECTION_REQUESTS_MAX and CONNECTION_BYTES_MAX, and a ghost its connection's place among --connections. */
+
 /* Threads. */
 #define WORKERS_MAX 256

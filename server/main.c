@@ -12,6 +12,7 @@
 #include "conf/cmdline.h"
 #include "conf/log.h"
 #include "conf/size.h"
+#include "server/fault_rule.h"
 #include "server/limits.h"
 #include "server/server.h"
 
@@ -20,7 +21,8 @@
 struct settings {
 	const char **addresses; /* owned; as many as words of the command line at most */
 	struct export_spec *exports;
-	unsigned address_count, export_count;
+	const char **faults;
+	unsigned address_count, export_count, fault_count;
 	unsigned workers;	     /* 0: not given */
 	struct server_limits limits; /* 0: not given */
 	struct tls_settings tls;
@@ -105,6 +107,18 @@ static int set_export_dir(void *settings, const char *value, char *why)
 	if (export_spec_parse_folder(value, &set->exports[set->export_count], why, CMDLINE_WHY_SIZE))
 		return -1;
 	set->export_count++;
+	return 0;
+}
+
+static int set_fault(void *settings, const char *value, char *why)
+{
+	struct settings *set = settings;
+	struct fault_rule rule;
+
+	if (fault_rule_parse(value, FAULT_ON_CLIENTS, &rule, why, CMDLINE_WHY_SIZE))
+		return -1;
+	fault_rule_fini(&rule);
+	set->faults[set->fault_count++] = value;
 	return 0;
 }
 
@@ -196,7 +210,9 @@ static const struct cmdline_option options[] = {
 		"is written is in FILE; or lost when the server ends, with overlay=temporary.\n"
 		"description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
-		"see; each may be given several times. In PATH and values a comma is written ',,'.\n"
+		"see; each may be given several times. fault=RULE: let requests fail, such as\n"
+		"'write every 3: error EIO', vnbd-fault(7); may be given several times.\n"
+		"In PATH and values a comma is written ',,'.\n"
 		"A PATH of memory:SIZE (bytes, or K, M, G, T) is memory, lost when the server ends.",
 		set_export, NULL },
 	{ "export-dir", 'd', "PATH[,KEY[=VALUE]]...",
@@ -204,6 +220,11 @@ static const struct cmdline_option options[] = {
 		"begins\n"
 		"with a dot; opened when a client chooses it. The keys are those of --export.",
 		set_export_dir, NULL },
+	{ "fault", 0, "RULE",
+		"Let connections fail that have no export yet, such as 'accept every 3: close'; may be "
+		"given\n"
+		"several times. vnbd-fault(7) has the rules, those of --export and these.",
+		set_fault, NULL },
 	{ "tls", 0, "MODE",
 		"off: none. on: clients may ask for it. require: nothing is said before it. Default: "
 		"require\n"
@@ -317,6 +338,9 @@ static int serve(struct server *server, const struct settings *settings, struct 
 	for (unsigned i = 0; i < settings->export_count; i++)
 		if (exports_add(&server->exports, &settings->exports[i], why, why_size))
 			return -1;
+	for (unsigned i = 0; i < settings->fault_count; i++)
+		if (fault_set_add(&server->faults, settings->faults[i], why, why_size) < 0)
+			return -1;
 	if (server_secure(server, &settings->tls, why, why_size))
 		return -1;
 	if (settings->control && server_control(server, settings->control, why, why_size))
@@ -358,8 +382,9 @@ static void settings_init(struct settings *settings, int argc)
 	*settings = (struct settings){
 		.addresses = calloc((size_t)argc + 1, sizeof(settings->addresses[0])),
 		.exports = calloc((size_t)argc + 1, sizeof(settings->exports[0])),
+		.faults = calloc((size_t)argc + 1, sizeof(settings->faults[0])),
 	};
-	if (!settings->addresses || !settings->exports) {
+	if (!settings->addresses || !settings->exports || !settings->faults) {
 		log_error("out of memory");
 		exit(EXIT_FAILURE);
 	}
@@ -371,6 +396,7 @@ static void settings_fini(struct settings *settings)
 		export_spec_fini(&settings->exports[i]);
 	free(settings->exports);
 	free(settings->addresses);
+	free(settings->faults);
 }
 
 static void settle_tls(struct settings *settings)

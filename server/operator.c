@@ -83,8 +83,9 @@ static void on_found(void *context, const struct survey_entry *entries, size_t c
 	}
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(listing->list,
-			json_pack("{sososI}", "export", control_text(entries[i].export), "peer",
-				control_text(entries[i].peer), "since", (json_int_t)entries[i].since));
+			json_pack("{sIsososI}", "number", (json_int_t)entries[i].number, "export",
+				control_text(entries[i].export), "peer", control_text(entries[i].peer),
+				"since", (json_int_t)entries[i].since));
 }
 
 static void on_all_found(void *context)

@@ -1,6 +1,8 @@
 /* server/outbox.c -- packs replies into messages. */
 #include "server/outbox.h"
 
+#include <assert.h>
+
 void request_list_init(struct request_list *list)
 {
 	list->first = NULL;
@@ -105,6 +107,12 @@ size_t outbox_pack(
 		request_list_add(request->buffer ? &outbox->packed : done, request);
 	}
 	return message_length(message);
+}
+
+void outbox_pack_raw(struct outbox *outbox, struct iovec *iov, size_t count)
+{
+	assert(outbox->begun == 0 && !outbox->parts);
+	outbox->message = (struct msghdr){ .msg_iov = iov, .msg_iovlen = count };
 }
 
 void outbox_drop(struct outbox *outbox, struct request_list *done)

@@ -57,6 +57,10 @@ static inline bool outbox_is_waiting(const struct outbox *outbox)
 size_t outbox_pack(
 	struct outbox *outbox, struct buffer_pool *pool, enum headers headers, struct request_list *done);
 
+/* outbox_pack_raw() - instead: make a message of what @iov has, which is the outbox's until the message has left. Not while a
+ * reply has been begun. */
+void outbox_pack_raw(struct outbox *outbox, struct iovec *iov, size_t count);
+
 /* outbox_advance() - @sent bytes of the message have left. Returns whether something is left of it. */
 bool outbox_advance(struct outbox *outbox, size_t sent);
 

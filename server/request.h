@@ -20,6 +20,7 @@ enum request_stage {
 
 #define REQUEST_MAGIC 0x76726571u
 
+struct injection;
 struct session;
 
 struct request {
@@ -28,11 +29,12 @@ struct request {
 	struct session *session; /* borrowed: a session outlives its requests */
 	struct request *next;	 /* in the pool, or the session's list of replies */
 	struct command command;
-	int status;	       /* 0 or -errno, once REPLYING */
-	const char *why;       /* a constant, for the client; NULL: the status says it all */
-	struct buffer *buffer; /* owned; NULL: no data */
-	size_t held;	       /* bytes wanted of buffer */
-	struct iovec iov;      /* the data, for block */
+	int status;		     /* 0 or -errno, once REPLYING */
+	const char *why;	     /* a constant, for the client; NULL: the status says it all */
+	struct buffer *buffer;	     /* owned; NULL: no data */
+	size_t held;		     /* bytes wanted of buffer */
+	struct iovec iov;	     /* the data, for block */
+	struct injection *injection; /* borrowed: what faults do to it, while they do */
 	struct block_req block;
 };
 

@@ -14,6 +14,7 @@
 
 #include "conf/container.h"
 #include "conf/log.h"
+#include "server/fault_control.h"
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/operator.h"
@@ -171,6 +172,8 @@ int server_init(struct server *server, const struct server_limits *limits)
 	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls,
 		limits->handshake_s, on_session_ready);
 	server->handshakes.lost = on_connection_lost;
+	fault_set_init(&server->faults, NULL);
+	server->handshakes.faults = &server->faults;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
 	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
@@ -309,6 +312,7 @@ int server_control(struct server *server, const char *address, char *why, size_t
 	if (control_open(&server->loop, address, &server->control, why, why_size))
 		return -1;
 	control_register(server->control, operator_commands, server);
+	control_register(server->control, fault_commands, server);
 	return 0;
 }
 
@@ -381,6 +385,7 @@ void server_fini(struct server *server)
 	budget_fini(&server->budget);
 	admission_fini(&server->admission);
 	exports_fini(&server->exports);
+	fault_set_fini(&server->faults);
 	tls_close(&server->tls);
 	for (int i = 0; i < 2; i++)
 		ev_signal_stop(server->loop.ev, &server->on_signal[i]);

@@ -12,6 +12,7 @@
 #include "server/admission.h"
 #include "server/budget.h"
 #include "server/export.h"
+#include "server/fault.h"
 #include "server/handshake.h"
 #include "server/inherited.h"
 #include "server/tls.h"
@@ -33,6 +34,7 @@ struct server {
 	struct tls tls;
 	struct control *control; /* owned; NULL: none */
 	struct handshakes handshakes;
+	struct fault_set faults;     /* of what has no export */
 	struct listener **listeners; /* owned */
 	unsigned listener_count;
 	struct worker *workers; /* owned */

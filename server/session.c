@@ -19,7 +19,7 @@ void session_wake(struct session *session)
 static bool is_idle(const struct session *session)
 {
 	return !session->in.armed && !session->out.armed && !session->cancelling && !session->claiming &&
-	       session->on_disk == 0 && !session->turn.queued;
+	       session->on_disk == 0 && !session_has_faults(session) && !session->turn.queued;
 }
 
 static void session_free(struct session *session)
@@ -37,6 +37,7 @@ static void session_free(struct session *session)
 	export_put(session->export);
 	origin_leave(session->origin);
 	tls_stream_free(session->tls);
+	identity_fini(&session->who);
 	free(session->in.bytes);
 	free(session);
 	worker_lose(worker);
@@ -120,6 +121,13 @@ void session_belong(struct session *session, struct origin *origin)
 	session->origin = origin;
 }
 
+void session_identify(struct session *session, struct identity *who, uint64_t number)
+{
+	session->who = *who;
+	*who = (struct identity){ 0 };
+	session->number = number;
+}
+
 void session_hand_over(struct session *session, struct worker *worker)
 {
 	session->worker = worker;
@@ -132,6 +140,7 @@ bool session_describe(const struct session *session, struct survey_entry *out)
 {
 	out->export = strdup(session->export->spec.name);
 	snprintf(out->peer, sizeof(out->peer), "%s", session->peer);
+	out->number = session->number;
 	out->since = session->since;
 	return out->export != NULL;
 }

@@ -15,6 +15,7 @@
 #include "server/dialect.h"
 #include "server/export.h"
 
+struct identity;
 struct origin;
 struct survey_entry;
 struct tls_stream;
@@ -37,6 +38,10 @@ void session_secure(struct session *session, struct tls_stream *stream);
 /* session_belong() - before session_hand_over(): @origin is left when the connection is closed. */
 void session_belong(struct session *session, struct origin *origin);
 
+/* session_identify() - before session_hand_over(): who the client is, taken over, and the number of its connection; fault rules
+ * ask for both. */
+void session_identify(struct session *session, struct identity *who, uint64_t number);
+
 /* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
 void session_hand_over(struct session *session, struct worker *worker);
 
@@ -53,6 +58,9 @@ void session_finish(struct session *session, enum close_reason reason);
 
 /* End now: nothing more is sent. */
 void session_kill(struct session *session, enum close_reason reason);
+
+/* What faults hold up goes on: where the rule has gone or has released it; or, if the worker drains, all of it. */
+void session_look_at_faults(struct session *session);
 
 /* TICK_MS have gone by: ends what has gone on for too long. Returns whether it is to be called again. */
 bool session_tick(struct session *session);

@@ -19,6 +19,7 @@ static void die(struct session *session)
 	if (!session->out.armed)
 		outbox_clear(&session->out.box, &session->worker->buffers, &done);
 	session_release_all(session, &done);
+	session_faults_die(session);
 	session_wake(session);
 }
 

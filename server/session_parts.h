@@ -5,6 +5,7 @@
  *   session_take.c     bytes to requests, as far as there is room
  *   session_memory.c   the room: what it may hold of the server's memory
  *   session_request.c  one request: to the disk, and back with its answer
+ *   session_faults.c   one request to which fault rules do something, instead of straight to the disk and back
  *   session_send.c     answers to socket
  *   session_end.c      how it comes to an end, and how long that may take
  *
@@ -13,10 +14,11 @@
  * S1  At most one receive and one send of a session are in the ring, so the stream keeps its order.
  * S2  A buffer that the ring or the disk may still touch is not released: the payload being received until the receive
  *     has ended, the data of replies until their send has ended, a request on the disk until it is done.
- * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), or in out.box.
+ * S3  A request is in exactly one place: being received (in.request), on the disk (counted in on_disk), in the hands of
+ *     faults, or in out.box.
  *     requests counts all of them.
- * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk or
- *     queued for the end of the turn, and no claim waits.
+ * S4  A session is freed only in DYING, by session_turn(), when nothing of it is in the ring, on the disk, in the hands of
+ *     faults or queued for the end of the turn, and no claim waits.
  * S5  bytes are at most CONNECTION_RESERVE and credit.
  *
  * With TLS the ring moves ciphertext between the socket and the stream's buffers; requests are parsed from what the stream
@@ -100,6 +102,14 @@ struct session {
 		struct outbox box;
 	} out;
 
+	/* What fault rules have to do with it. */
+	struct {
+		struct injection *first; /* owned: a list */
+		unsigned overtaken;	 /* of them, replies that the next one is to overtake */
+	} faults;
+	struct identity who;
+	uint64_t number; /* of the connection, since the server began */
+
 	char peer[ADDRESS_TEXT_SIZE];
 	time_t since; /* our beginning */
 };
@@ -153,9 +163,41 @@ void session_return_credit(struct session *session);
 /* @request's header and payload, if any, are here: it goes to the disk, or is answered. */
 void session_start(struct session *session, struct request *request);
 
+/* In two steps: everything of @request's block but range and flags, which command_check() wrote, and block.done; and what
+ * the disk says to it. */
+void session_prepare_block(struct session *session, struct request *request);
+int session_submit_block(struct session *session, struct request *request);
+
+/* What the client is told of the disk's @status. */
+int session_status_of(struct session *session, struct request *request, int status);
+
+/* @request goes to out.box. */
+void session_answer(struct session *session, struct request *request, int status);
+
 /* @request is in no place any more. */
 void session_release(struct session *session, struct request *request);
 void session_release_all(struct session *session, struct request_list *list);
+
+/* session_faults.c */
+
+/* session_meet_faults() - hold @request, which is ready for the disk, against the rules of its export.
+ * Returns whether they do something to it: then it is in their hands. */
+bool session_meet_faults(struct session *session, struct request *request);
+
+/* session_pack_odd() - before what is in out.box is packed: replies that it overtakes are put behind it; and one that was made
+ * as raw bytes, if there is one, is the next message. Returns whether it is.
+ * session_odd_sent() - a message has left, or never will. */
+bool session_pack_odd(struct session *session);
+void session_odd_sent(struct session *session);
+
+/* The session dies, and what it need not do any more, it does not. */
+void session_faults_die(struct session *session);
+
+/* Whether all is done. */
+static inline bool session_has_faults(const struct session *session)
+{
+	return session->faults.first;
+}
 
 /* session_send.c */
 

@@ -31,7 +31,7 @@ void session_release_all(struct session *session, struct request_list *list)
 		session_release(session, request);
 }
 
-static void answer(struct session *session, struct request *request, int status)
+void session_answer(struct session *session, struct request *request, int status)
 {
 	request->stage = REQUEST_REPLYING;
 	request->status = status;
@@ -44,15 +44,20 @@ static void answer(struct session *session, struct request *request, int status)
 	outbox_add(&session->out.box, request);
 }
 
-static void finish_on_disk(struct session *session, struct request *request, int status)
+int session_status_of(struct session *session, struct request *request, int status)
 {
-	session->on_disk--;
 	/* "The server SHOULD NOT return NBD_ENOTSUP except [for] NBD_CMD_FLAG_FAST_ZERO". */
 	if (status == -ENOTSUP && !(request->command.flags & NBD_CMD_FLAG_FAST_ZERO))
 		status = -EIO;
 	if (status == 0 && request->block.op == BLOCK_STATUS)
 		extents_encode(&request->block, session->dialect.headers);
-	answer(session, request, status);
+	return status;
+}
+
+static void finish_on_disk(struct session *session, struct request *request, int status)
+{
+	session->on_disk--;
+	session_answer(session, request, session_status_of(session, request, status));
 }
 
 static void on_done(struct block_req *block, int status)
@@ -64,26 +69,28 @@ static void on_done(struct block_req *block, int status)
 	session_wake(session);
 }
 
-/* Everything but range and flags, which command_check() wrote. */
-static int submit_block(struct session *session, struct request *request)
+void session_prepare_block(struct session *session, struct request *request)
 {
 	struct block_req *block = &request->block;
-	struct disk *disk = session->export->disk;
 
-	block->done = on_done;
 	block->ring = &session->worker->ring;
 	block->iov = &request->iov;
 	block->iov_count = 0;
 	if (block->op == BLOCK_STATUS) {
 		block->extents.list = (struct block_extent *)buffer_data(request->buffer);
 		block->extents.max = (unsigned)(request->held / sizeof(struct block_extent));
-		return disk_status(disk, block);
-	}
-	if (request->buffer) {
+	} else if (request->buffer) {
 		request->iov = (struct iovec){ buffer_data(request->buffer), request->held };
 		block->iov_count = 1;
 	}
-	return disk_submit(disk, block);
+}
+
+int session_submit_block(struct session *session, struct request *request)
+{
+	struct block_req *block = &request->block;
+	struct disk *disk = session->export->disk;
+
+	return block->op == BLOCK_STATUS ? disk_status(disk, block) : disk_submit(disk, block);
 }
 
 static void submit(struct session *session, struct request *request)
@@ -92,7 +99,9 @@ static void submit(struct session *session, struct request *request)
 
 	request->stage = REQUEST_ON_DISK;
 	session->on_disk++;
-	status = submit_block(session, request);
+	session_prepare_block(session, request);
+	request->block.done = on_done;
+	status = session_submit_block(session, request);
 	if (status != DISK_PENDING)
 		finish_on_disk(session, request, status);
 }
@@ -115,7 +124,7 @@ void session_start(struct session *session, struct request *request)
 	if (request->status == 0 && command_names_contexts(&request->command))
 		asks = take_contexts(session, request);
 	if (request->status || !asks)
-		answer(session, request, request->status);
-	else
+		session_answer(session, request, request->status);
+	else if (!fault_set_is_armed(&session->export->faults) || !session_meet_faults(session, request))
 		submit(session, request);
 }

@@ -75,7 +75,14 @@ void session_send_replies(struct session *session)
 	struct request_list done;
 	size_t length;
 
-	if (session->out.armed || !outbox_is_waiting(&session->out.box) || session->state == SESSION_DYING)
+	if (session->out.armed || session->state == SESSION_DYING)
+		return;
+	if (session_has_faults(session) && session_pack_odd(session)) {
+		session->out.ticks = 0;
+		send_message(session);
+		return;
+	}
+	if (!outbox_is_waiting(&session->out.box))
 		return;
 	request_list_init(&done);
 	session->out.ticks = 0;
@@ -116,6 +123,8 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 		return;
 	}
 	end_message(session);
+	if (session_has_faults(session))
+		session_odd_sent(session);
 	session_wake(session);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 
 #include "conf/address.h"
@@ -15,8 +16,9 @@ struct worker;
 
 struct survey_entry {
 	char peer[ADDRESS_TEXT_SIZE];
-	char *export; /* owned by the survey */
-	time_t since; /* when it was ready for the worker */
+	char *export;	 /* owned by the survey */
+	uint64_t number; /* of the connection, since the server began */
+	time_t since;	 /* when it was ready for the worker */
 };
 
 /* survey_start() - ask @count > 0 workers, none of which ends before what was posted to it until now is read.

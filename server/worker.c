@@ -23,6 +23,12 @@ static void on_retire(struct mail *mail)
 	stop_if_idle(worker);
 }
 
+static void look_at_faults(struct worker *worker)
+{
+	for (struct session *session = worker->sessions; session; session = session_next(session))
+		session_look_at_faults(session);
+}
+
 static void on_drain(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, drain);
@@ -30,7 +36,16 @@ static void on_drain(struct mail *mail)
 	worker->retiring = worker->draining = true;
 	for (struct session *session = worker->sessions; session; session = session_next(session))
 		session_finish(session, CLOSE_shutdown);
+	look_at_faults(worker);
 	stop_if_idle(worker);
+}
+
+static void on_look(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, look);
+
+	atomic_store(&worker->looking, false);
+	look_at_faults(worker);
 }
 
 static void on_kill(struct mail *mail)
@@ -110,6 +125,7 @@ void worker_prepare(struct worker *worker, struct budget *budget)
 		.retire.read = on_retire,
 		.drain.read = on_drain,
 		.kill.read = on_kill,
+		.look.read = on_look,
 	};
 }
 
@@ -155,6 +171,12 @@ void worker_drain(struct worker *worker)
 void worker_kill(struct worker *worker)
 {
 	uring_post(&worker->ring, &worker->kill);
+}
+
+void worker_look(struct worker *worker)
+{
+	if (!atomic_exchange(&worker->looking, true))
+		uring_post(&worker->ring, &worker->look);
 }
 
 void worker_gain(struct worker *worker, struct session *session)

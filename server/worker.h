@@ -30,8 +30,9 @@ struct worker {
 	struct uring_op on_tick;
 	struct __kernel_timespec tick;
 	atomic_uint load; /* shared: sessions; whoever hands one over adds, this thread subtracts */
-	struct mail retire, drain, kill;
-	struct mail ended; /* what the owner gave, posted to @owner */
+	struct mail retire, drain, kill, look;
+	atomic_bool looking; /* shared: whether look is on its way */
+	struct mail ended;   /* what the owner gave, posted to @owner */
 	struct mailbox *owner;
 	pthread_t thread;
 	/* While it starts. */
@@ -58,6 +59,9 @@ void worker_drain(struct worker *worker);
 
 /* Any thread, after worker_drain(): its sessions end now. */
 void worker_kill(struct worker *worker);
+
+/* The owner's thread: fault rules have gone, or have released what they held. */
+void worker_look(struct worker *worker);
 
 /* For sessions, on the worker's thread: one more, already counted in load, and one less. */
 void worker_gain(struct worker *worker, struct session *session);

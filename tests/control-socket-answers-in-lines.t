@@ -102,6 +102,8 @@ with Rig() as rig:
     rig.same("who is connected to what", ["a", "a", "file"],
              sorted(row["export"] for row in one.ask("connections")["result"]))
     row = one.ask("connections")["result"][0]
+    rig.same("as which of the server's connections", [1, 2, 3],
+             sorted(row["number"] for row in one.ask("connections")["result"]))
     rig.ok("from where, since when", row["peer"].startswith(f"unix, pid {os.getpid()}, ") and
            int(os.stat(path).st_mtime) <= row["since"] <= time.time(), row)
     rig.same("each export counts its own", [2, 0], [exports()[name]["connections"] for name in "am"])

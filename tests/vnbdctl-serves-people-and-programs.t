@@ -58,7 +58,7 @@ with Rig() as rig:
     rig.same("in one line", 1, out.count("\n"))
     rig.same("options stand anywhere, the socket may be an address", (0, out, ""),
              vnbdctl("exports", "--socket=unix:" + control, "--json"))
-    rig.same("an empty table has its titles", (0, "EXPORT  SINCE  CLIENT\n", ""), vnbdctl("connections", control=control))
+    rig.same("an empty table has its titles", (0, "NUMBER  EXPORT  SINCE  CLIENT\n", ""), vnbdctl("connections", control=control))
     rig.same("a sentence", (0, f"vnbd-server 0.1, process {server.pid}\n", ""), vnbdctl("version", control=control))
     status, out, err = vnbdctl("help", control=control)
     rig.ok("help is the server's", status == 0 and re.search(r"^connections +The clients", out, re.MULTILINE), out)
