@@ -240,7 +240,7 @@ void bridge_free(struct bridge *bridge)
 
 static void *run_thread(void *arg)
 {
-	loop_run(&((struct bridge_thread *)arg)->loop);
+	loop_run_quickly(&((struct bridge_thread *)arg)->loop);
 	return NULL;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "client/scatter.h"
+#include "server/nbd_wire.h"
 
 #define COMMAND_MAGIC 0x766e6263u /* "vnbc" */
 
@@ -47,6 +48,11 @@ void command_restart(struct command *command, struct flat_pool *pool)
 	command->recalled = recalled;
 }
 
+static bool is_flush(const struct command *command)
+{
+	return command->part == COMMAND_FLUSH_AFTER || command->req->op == BLOCK_FLUSH;
+}
+
 static void *flat_data(const struct command *command, uint64_t length)
 {
 	const struct block_req *req = command->req;
@@ -54,17 +60,57 @@ static void *flat_data(const struct command *command, uint64_t length)
 	return scatter_flat(req->iov, req->iov_count, command->carried_out, length);
 }
 
+/* Whether @length bytes can leave, or come in, where they lie. */
+static bool stays_in_place(
+	const struct command *command, const struct command_limits *limits, uint64_t length)
+{
+	return limits->scatters || flat_data(command, length);
+}
+
 uint64_t command_cut(const struct command *command, const struct command_limits *limits)
 {
 	const struct block_req *req = command->req;
 	uint64_t rest = req->length - command->carried_out;
 
-	if (command->part == COMMAND_FLUSH_AFTER || req->op == BLOCK_FLUSH)
+	if (is_flush(command))
 		return 0;
 	if (!moves_data(req))
 		return min(rest, command->effect_max);
 	rest = min(rest, limits->data_max);
-	return flat_data(command, rest) ? rest : min(rest, FLAT_LENGTH_MAX);
+	return stays_in_place(command, limits, rest) ? rest : min(rest, FLAT_LENGTH_MAX);
+}
+
+static uint16_t nbd_flags(const struct block_req *req, const struct command_limits *limits)
+{
+	uint16_t flags = 0;
+
+	if (req->op == BLOCK_READ || req->op == BLOCK_CACHE)
+		return 0;
+	if ((req->flags & BLOCK_FUA) && limits->native_fua)
+		flags |= NBD_CMD_FLAG_FUA;
+	if (req->flags & BLOCK_NO_HOLE)
+		flags |= NBD_CMD_FLAG_NO_HOLE;
+	if (req->flags & BLOCK_FAST_ZERO)
+		flags |= NBD_CMD_FLAG_FAST_ZERO;
+	return flags;
+}
+
+static void describe(struct command *command, const struct command_limits *limits)
+{
+	static const uint16_t types[BLOCK_OPS] = {
+		[BLOCK_READ] = NBD_CMD_READ,
+		[BLOCK_WRITE] = NBD_CMD_WRITE,
+		[BLOCK_FLUSH] = NBD_CMD_FLUSH,
+		[BLOCK_TRIM] = NBD_CMD_TRIM,
+		[BLOCK_ZERO] = NBD_CMD_WRITE_ZEROES,
+		[BLOCK_CACHE] = NBD_CMD_CACHE,
+	};
+	const struct block_req *req = command->req;
+
+	assert(req->op != BLOCK_STATUS);
+	command->type = is_flush(command) ? NBD_CMD_FLUSH : types[req->op];
+	command->flags = is_flush(command) ? 0 : nbd_flags(req, limits);
+	command->offset = is_flush(command) ? 0 : req->offset + command->carried_out;
 }
 
 bool command_prepare(struct command *command, const struct command_limits *limits, struct flat_pool *pool)
@@ -73,7 +119,8 @@ bool command_prepare(struct command *command, const struct command_limits *limit
 
 	assert(!command->flat);
 	command->length = command_cut(command, limits);
-	if (command->length == 0 || !moves_data(req) || flat_data(command, command->length))
+	describe(command, limits);
+	if (command->length == 0 || !moves_data(req) || stays_in_place(command, limits, command->length))
 		return true;
 	command->flat = flat_take(pool, command->length);
 	if (!command->flat)
@@ -84,51 +131,31 @@ bool command_prepare(struct command *command, const struct command_limits *limit
 	return true;
 }
 
-static uint32_t nbd_flags(const struct block_req *req, const struct command_limits *limits)
-{
-	uint32_t flags = 0;
-
-	if ((req->flags & BLOCK_FUA) && limits->native_fua)
-		flags |= LIBNBD_CMD_FLAG_FUA;
-	if (req->flags & BLOCK_NO_HOLE)
-		flags |= LIBNBD_CMD_FLAG_NO_HOLE;
-	if (req->flags & BLOCK_FAST_ZERO)
-		flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
-	return flags;
-}
-
-static int issue_range(
-	struct command *command, struct nbd_handle *nbd, uint32_t flags, nbd_completion_callback replied)
+unsigned command_data(
+	const struct command *command, uint64_t at, uint64_t length, struct iovec *out, unsigned max)
 {
 	const struct block_req *req = command->req;
-	uint64_t offset = req->offset + command->carried_out;
-	void *data;
 
-	switch (req->op) {
-	case BLOCK_READ:
-		data = command->flat ? command->flat : flat_data(command, command->length);
-		return nbd_aio_pread(nbd, data, command->length, offset, replied, 0) < 0 ? -1 : 0;
-	case BLOCK_WRITE:
-		data = command->flat ? command->flat : flat_data(command, command->length);
-		return nbd_aio_pwrite(nbd, data, command->length, offset, replied, flags) < 0 ? -1 : 0;
-	case BLOCK_TRIM:
-		return nbd_aio_trim(nbd, command->length, offset, replied, flags) < 0 ? -1 : 0;
-	case BLOCK_ZERO:
-		return nbd_aio_zero(nbd, command->length, offset, replied, flags) < 0 ? -1 : 0;
-	case BLOCK_CACHE:
-		return nbd_aio_cache(nbd, command->length, offset, replied, 0) < 0 ? -1 : 0;
-	default:
-		assert(!"an operation with a range");
-		return -1;
-	}
+	return scatter_pieces(req->iov, req->iov_count, command->carried_out + at, length, out, max);
 }
 
-int command_issue(struct command *command, struct nbd_handle *nbd, const struct command_limits *limits,
-	nbd_completion_callback replied)
+void command_fill(struct command *command, uint64_t at, const void *data, uint64_t length)
 {
-	if (command->part == COMMAND_FLUSH_AFTER || command->req->op == BLOCK_FLUSH)
-		return nbd_aio_flush(nbd, replied, 0) < 0 ? -1 : 0;
-	return issue_range(command, nbd, nbd_flags(command->req, limits), replied);
+	const struct block_req *req = command->req;
+
+	scatter_spread(req->iov, req->iov_count, command->carried_out + at, data, length);
+}
+
+void command_clear(struct command *command, uint64_t at, uint64_t length)
+{
+	const struct block_req *req = command->req;
+
+	scatter_clear(req->iov, req->iov_count, command->carried_out + at, length);
+}
+
+void *command_flat_data(const struct command *command)
+{
+	return command->flat ? command->flat : flat_data(command, command->length);
 }
 
 /* A server may refuse an effect that is longer than its data, if it would have to make data of it.

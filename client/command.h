@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include <libnbd.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,18 +22,28 @@ enum command_part { COMMAND_RANGE, COMMAND_FLUSH_AFTER };
 struct command {
 	uint32_t magic;
 	struct command *next, *previous; /* in one list of its link, see link.c */
-	void *owner;			 /* borrowed: the link, whose pool holds this command */
 	struct block_req *req;		 /* borrowed: until it is done */
+	struct engine *engine;		 /* borrowed: the one that has it in flight, which sets it */
 
 	/* How far the request has come; command_restart() forgets it. */
 	enum command_part part;
 	uint64_t carried_out; /* bytes of the request that earlier commands have */
 	uint64_t effect_max;  /* for commands without data, on this connection */
 
-	/* The command that is sent or about to be. */
-	uint64_t length;
+	/* The command that is sent or about to be: command_prepare() writes it. */
+	uint16_t type;	/* enum nbd_cmd */
+	uint16_t flags; /* enum nbd_cmd_flags */
+	uint64_t offset, length;
 	void *flat; /* owned: from the link's pool, for @length bytes; NULL: none */
 	int status; /* of the answered command: 0 or -errno */
+
+	/* The socket engine's, while it has the command in flight. */
+	struct {
+		uint64_t cookie;   /* 0: not in flight */
+		uint64_t sent_at;  /* bytes of the connection up to the command's last */
+		uint64_t received; /* bytes of a read's data so far */
+		int status;	   /* 0, or the first error that a chunk told */
+	} wire;
 
 	bool recalled; /* the request's submitter wants it back rather than sent again; command_start() forgets it */
 };
@@ -43,6 +52,7 @@ struct command {
 struct command_limits {
 	uint32_t data_max; /* bytes, a multiple of the minimum block size */
 	bool native_fua;   /* the server has FUA; otherwise a flush follows */
+	bool scatters;	   /* the engine takes data in several pieces; otherwise a flat buffer makes it one */
 };
 
 void command_start(struct command *command, struct block_req *req);
@@ -52,17 +62,26 @@ void command_start(struct command *command, struct block_req *req);
 void command_restart(struct command *command, struct flat_pool *pool);
 
 /* command_cut() - how long the next command of this request is; 0 for a flush. Data that lies scattered is cut to
- * FLAT_LENGTH_MAX. */
+ * FLAT_LENGTH_MAX, if it has to be made one piece. */
 uint64_t command_cut(const struct command *command, const struct command_limits *limits);
 
-/* command_prepare() - set length and flat for the next command.
+/* command_prepare() - set type, flags, offset, length and flat for the next command.
  * Returns false: it needs a flat buffer and none is free; nothing has changed. */
 bool command_prepare(struct command *command, const struct command_limits *limits, struct flat_pool *pool);
 
-/* command_issue() - give the prepared command to libnbd. @replied may run inside this call.
- * Returns 0, or -1: libnbd did not take it and @replied will not run. */
-int command_issue(struct command *command, struct nbd_handle *nbd, const struct command_limits *limits,
-	nbd_completion_callback replied);
+/* command_data() - where the prepared command's data lies: the @length bytes from byte @at of it on, as up to @max pieces
+ * in @out; @length > 0. Returns how many pieces there are; @max is what they have room in if that is all. */
+unsigned command_data(
+	const struct command *command, uint64_t at, uint64_t length, struct iovec *out, unsigned max);
+
+/* command_fill() - data that came for a read: @length bytes, from byte @at of the prepared command on. */
+void command_fill(struct command *command, uint64_t at, const void *data, uint64_t length);
+
+/* command_clear() - the same where they are zeroes. */
+void command_clear(struct command *command, uint64_t at, uint64_t length);
+
+/* command_flat_data() - where it lies in one piece: limits->scatters was false. */
+void *command_flat_data(const struct command *command);
 
 /* command_advance() - take in command->status, the answer to the command that was issued; the flat buffer is emptied
  * and goes back to @pool.

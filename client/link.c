@@ -1,19 +1,18 @@
-/* client/link.c -- libnbd on a libev loop, and everything that must not reach the guest when a server goes away.
+/* client/link.c -- connections on a libev loop, and everything that must not reach the guest when a server goes away.
  *
  * L1  A request that was submitted is in exactly one place until done(): waiting (a block request), or as a command in
  *     unsent, sent or answered.
- * L2  sent holds what libnbd has; it is empty in DOWN and DIALLING, so no dead connection can write to guest memory.
- * L3  libnbd's callbacks only move commands to answered, or mark the link doomed: they may run inside any call of ours
- *     into libnbd, even inside the one that hands over a command.
- * L4  done() runs only from on_socket() and on_timer(), so never inside disk_submit().
- * L5  Commands go out from on_prepare(), once a turn of the loop, and after answers: so that a batch leaves together.
+ * L2  sent holds what the engine has; it is empty in DOWN and DIALLING, so no dead connection can write to guest memory.
+ * L3  The engine's callbacks only move commands to answered, or mark the link doomed: they may run inside any call of ours
+ *     into it, even inside the one that hands over a command.
+ * L4  done() runs only from on_socket(), on_dial() and on_timer(), so never inside disk_submit().
+ * L5  Commands go out from on_turn(), once a turn of the loop, and after answers: so that a batch leaves together.
  * L6  Only link_handle() writes link->state.
  * L7  DRAINED comes only when nothing is in flight: no command of the connection that is given up can land later.
  */
 #include "client/link.h"
 
 #include <assert.h>
-#include <libnbd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -22,14 +21,11 @@
 #include <sys/socket.h>
 
 #include "client/command_list.h"
+#include "client/dial.h"
+#include "client/engine.h"
 #include "client/link_state.h"
-#include "client/nbd_error.h"
-#include "client/trust.h"
 #include "conf/container.h"
 #include "conf/log.h"
-
-/* Replies taken before other watchers of the loop have their turn. */
-#define LINK_REPLIES_PER_TURN 64u
 
 /* Probes to an idle peer; unanswered until LINK_SILENCE_MS is over, they end the connection. */
 #define LINK_PROBE_S 5
@@ -46,11 +42,13 @@ struct link {
 	bool readonly;
 
 	enum link_state state;
-	struct nbd_handle *nbd; /* owned: not NULL but in DOWN */
-	bool doomed;		/* the connection is lost; on_timer or on_socket takes it to DOWN */
-	bool has_promised;	/* disk.facts is valid */
-	bool has_offer;		/* offer is valid */
-	bool proved;		/* this connection has answered a command */
+	struct nbd_handle *nbd; /* owned: in DIALLING, until there is an engine */
+	struct engine *engine;	/* owned: in REPLAYING, READY, DRAINING; NULL: none */
+	struct engine_owner engine_owner;
+	bool doomed;	   /* the connection is lost; on_timer or on_socket takes it to DOWN */
+	bool has_promised; /* disk.facts is valid */
+	bool has_offer;	   /* offer is valid */
+	bool proved;	   /* this connection has answered a command */
 	struct offer offer;
 	unsigned backoff_ms;	  /* before the next dial */
 	ev_tstamp drain_deadline; /* loop time */
@@ -58,10 +56,11 @@ struct link {
 	char why[OFFER_WHY_SIZE];  /* why this dial or connection failed */
 	char told[OFFER_WHY_SIZE]; /* what was logged last about it: not every dial says the same again */
 
-	ev_io on_socket;
+	ev_io on_dial;		      /* DIALLING: libnbd's socket */
+	struct loop_source on_socket; /* the engine's */
 	/* DOWN: the next dial; DIALLING, DRAINING: the deadline; else at once, to look after L4 */
 	ev_timer on_timer;
-	ev_prepare on_prepare;
+	struct loop_turn turn;
 
 	struct block_req *waiting, **last_waiting;
 	struct command_list unsent, sent, answered, idle;
@@ -86,50 +85,55 @@ static struct link *link_of(struct disk *disk)
 
 static struct command_limits limits_of(const struct link *link)
 {
-	return (struct command_limits){ link->offer.command_data_max, link->offer.native_fua };
+	return (struct command_limits){ link->offer.command_data_max, link->offer.native_fua,
+		link->engine->scatters };
 }
 
-/* The first reason that says something is kept; NULL: none is known yet. libnbd closes the socket of a handle that dies
- * on its own, and libev must not be asked to watch it then. */
+static void unwatch(struct link *link)
+{
+	ev_io_stop(link->loop->ev, &link->on_dial);
+	loop_unwatch(link->loop, &link->on_socket);
+}
+
+/* The first reason that says something is kept; NULL: none is known. libnbd closes the socket of a handle that dies on its
+ * own, and it must not be watched then. */
 static void doom(struct link *link, const char *why)
 {
 	if (!link->doomed)
 		link->why[0] = '\0';
 	link->doomed = true;
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	unwatch(link);
 	if (why && !link->why[0])
 		snprintf(link->why, sizeof(link->why), "%s", why);
 }
 
-static void doom_by_libnbd(struct link *link)
-{
-	char why[OFFER_WHY_SIZE];
-
-	doom(link, libnbd_why(link->uri, why, sizeof(why)));
-}
-
 static void wake_timer(struct link *link, double seconds)
 {
+	loop_use_ev(link->loop);
 	ev_timer_stop(link->loop->ev, &link->on_timer);
 	ev_timer_set(&link->on_timer, seconds, 0.);
 	ev_timer_start(link->loop->ev, &link->on_timer);
 }
 
-/* libnbd's callback: see L3. */
-static int on_reply(void *user_data, int *error)
+static struct link *link_of_engine(struct engine_owner *owner)
 {
-	struct command *command = command_of(user_data);
-	struct link *link = command->owner;
+	return container_of(owner, struct link, engine_owner);
+}
 
-	if (libnbd_lost_it(*error)) {
-		doom(link, *error == ESHUTDOWN ? "the server is shutting down" : NULL);
-		return 1;
-	}
+/* L3 */
+static void on_answered(struct engine_owner *owner, struct command *command)
+{
+	struct link *link = link_of_engine(owner);
+
 	command_list_remove(&link->sent, command);
-	command->status = errno_of_libnbd(*error);
 	command_list_append(&link->answered, command);
 	link->proved = true;
-	return 1;
+}
+
+/* L3 */
+static void on_lost(struct engine_owner *owner, const char *why)
+{
+	doom(link_of_engine(owner), why);
 }
 
 /* The next command to send in this state; but in READY only what has begun before. */
@@ -161,16 +165,19 @@ static bool send_one(struct link *link)
 		return false;
 	command_list_remove(&link->unsent, command);
 	command_list_append(&link->sent, command);
-	if (command_issue(command, link->nbd, &limits,
-		    (nbd_completion_callback){ .callback = on_reply, .user_data = command }))
-		doom_by_libnbd(link);
-	return true;
+	if (engine_issue(link->engine, command))
+		return true;
+	command_list_remove(&link->sent, command);
+	command_list_prepend(&link->unsent, command);
+	return false;
 }
 
 static void send_unsent(struct link *link)
 {
 	while (send_one(link))
 		;
+	if (!link->doomed)
+		engine_flush(link->engine);
 }
 
 /* Runs done(), which may submit: nothing of @command is used after it. */
@@ -327,7 +334,7 @@ static enum link_event next_of_draining(struct link *link)
 		return LINK_KEPT;
 	}
 	if (!needs_last_flush(link)) {
-		nbd_aio_disconnect(link->nbd, 0);
+		engine_disconnect(link->engine);
 		return LINK_DRAINED;
 	}
 	start_last_flush(link);
@@ -343,28 +350,29 @@ void link_renew(struct link *link)
 
 /* -- the connection ----------------------------------------------------------------------------------------------- */
 
-static int events_of(unsigned direction)
+/* While dialling, libnbd may have closed a socket and opened another of the same number, so the watcher is set anew each
+ * time. */
+static void watch_dial(struct link *link)
 {
-	return (direction & LIBNBD_AIO_DIRECTION_READ ? EV_READ : 0) |
-	       (direction & LIBNBD_AIO_DIRECTION_WRITE ? EV_WRITE : 0);
-}
+	struct ev_loop *ev = link->loop->ev;
+	int fd = dial_fd(link->nbd);
 
-/* Have the loop watch what libnbd waits for. While dialling, libnbd may have closed a socket and opened another of the
- * same number, so the watcher is set anew each time. */
-static void watch_socket(struct link *link)
-{
-	int events = events_of(nbd_aio_get_direction(link->nbd));
-	int fd;
-
-	if (link->state != LINK_DIALLING && ev_is_active(&link->on_socket) &&
-		events == (link->on_socket.events & (EV_READ | EV_WRITE)))
-		return;
-	ev_io_stop(link->loop->ev, &link->on_socket);
-	fd = nbd_aio_get_fd(link->nbd);
+	ev_io_stop(ev, &link->on_dial);
 	if (fd < 0)
 		return;
-	ev_io_set(&link->on_socket, fd, events);
-	ev_io_start(link->loop->ev, &link->on_socket);
+	loop_use_ev(link->loop);
+	ev_io_set(&link->on_dial, fd, dial_events(link->nbd));
+	ev_io_start(ev, &link->on_dial);
+}
+
+static void watch_engine(struct link *link)
+{
+	int events = engine_events(link->engine);
+
+	if (link->on_socket.fd >= 0 && events == link->on_socket.events)
+		return;
+	if (loop_watch(link->loop, &link->on_socket, link->engine->fd, events, false))
+		doom(link, "out of memory");
 }
 
 /* Have TCP notice a peer that went without a word. Sockets of other kinds end with their peer. */
@@ -381,57 +389,12 @@ static void watch_peer(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 }
 
-/* One step of libnbd's own state machine. Returns whether it may have more to do at once. */
-static bool notify(struct link *link, int revents)
-{
-	int waits_for = events_of(nbd_aio_get_direction(link->nbd)) & revents;
-	const struct command *last = link->answered.last;
-	int failed = 0;
-
-	if (waits_for & EV_READ)
-		failed = nbd_aio_notify_read(link->nbd);
-	else if (waits_for & EV_WRITE)
-		failed = nbd_aio_notify_write(link->nbd);
-	if (failed)
-		doom_by_libnbd(link);
-	else if (nbd_aio_is_closed(link->nbd))
-		doom(link, NULL);
-	return !link->doomed && link->answered.last != last;
-}
-
-/* libnbd that was told to read where nothing was stays in a state in which it sends nothing, until the next reply; told
- * again, it leaves it. (A TLS record without data, or in parts, brings it there too.) */
-static void leave_empty_read(struct link *link)
-{
-	if (!link->doomed && !nbd_aio_is_ready(link->nbd) &&
-		nbd_aio_get_direction(link->nbd) == LIBNBD_AIO_DIRECTION_READ)
-		notify(link, EV_READ);
-}
-
-/* Replies come in batches; libnbd takes one at a time. Reading on until none is left spares an epoll_wait(2) for each,
- * and the guest gets them together. */
-static void take_replies(struct link *link, int revents)
-{
-	unsigned count = 0;
-
-	while (notify(link, revents) && link->sent.first && ++count < LINK_REPLIES_PER_TURN)
-		;
-	leave_empty_read(link);
-	/* Replies that never end must not keep requests from leaving. */
-	if (revents == (EV_READ | EV_WRITE) && !link->doomed)
-		notify(link, EV_WRITE);
-}
-
-/* What follows after libnbd ran: answers go up, commands go out, a lost connection is given up. */
+/* What follows after the engine ran: answers go up, commands go out, a lost connection is given up. */
 static void settle(struct link *link)
 {
 	handle_answers(link);
 	if (link->doomed) {
 		link_handle(link, LINK_LOST);
-		return;
-	}
-	if (link->state == LINK_DIALLING && nbd_aio_is_ready(link->nbd)) {
-		link_handle(link, LINK_UP);
 		return;
 	}
 	if (link->state == LINK_REPLAYING && !link->unsent.first) {
@@ -440,26 +403,43 @@ static void settle(struct link *link)
 	}
 	if (link->state == LINK_DRAINING)
 		link_handle(link, next_of_draining(link));
-	if (link->nbd)
-		watch_socket(link);
+	if (link->engine)
+		watch_engine(link);
 }
 
-static void on_socket(struct ev_loop *ev, ev_io *watcher, int revents)
+static void on_dial(struct ev_loop *ev, ev_io *watcher, int revents)
 {
 	struct link *link = watcher->data;
+	char why[DIAL_WHY_SIZE];
 
 	(void)ev;
 	loop_assert_mine(link->loop);
-	if (link->state == LINK_DIALLING)
-		notify(link, revents);
-	else
-		take_replies(link, revents);
+	switch (dial_step(link->nbd, link->uri, revents, why)) {
+	case DIAL_GOES_ON:
+		watch_dial(link);
+		break;
+	case DIAL_DONE:
+		link_handle(link, LINK_UP);
+		break;
+	case DIAL_FAILED:
+		doom(link, why);
+		link_handle(link, LINK_LOST);
+		break;
+	}
+}
+
+static void on_socket(struct loop_source *source, int revents)
+{
+	struct link *link = container_of(source, struct link, on_socket);
+
+	loop_assert_mine(link->loop);
+	engine_on_ready(link->engine, revents);
 	settle(link);
 }
 
 static void limit_draining(struct link *link)
 {
-	double left_s = link->drain_deadline - ev_now(link->loop->ev);
+	double left_s = link->drain_deadline - loop_now(link->loop);
 
 	if (left_s > 0)
 		wake_timer(link, left_s);
@@ -482,6 +462,8 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 	if (link->state == LINK_DIALLING) {
 		snprintf(why, sizeof(why), "no answer within %u s", LINK_DIAL_MS / 1000);
 		doom(link, why);
+		link_handle(link, LINK_LOST);
+		return;
 	}
 	settle(link);
 	if (link->state == LINK_DRAINING)
@@ -489,59 +471,36 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 }
 
 /* The loop is about to sleep: send what this turn submitted. What that brings to an end is left to on_timer. */
-static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int revents)
+static void on_turn(struct loop_turn *turn)
 {
-	struct link *link = watcher->data;
+	struct link *link = container_of(turn, struct link, turn);
 
-	(void)ev;
-	(void)revents;
 	if (link->state == LINK_DOWN || link->state == LINK_DIALLING)
 		return;
 	send_unsent(link);
+	if (!link->doomed)
+		watch_engine(link);
 	if (link->doomed || link->answered.first || (link->state == LINK_REPLAYING && !link->unsent.first))
 		wake_timer(link, 0.);
-	else
-		watch_socket(link);
 }
 
 /* -- the states --------------------------------------------------------------------------------------------------- */
 
-static struct nbd_handle *new_handle(struct link *link)
-{
-	struct nbd_handle *nbd;
-	char why[TRUST_WHY_SIZE];
-
-	if (trust_check(link->uri, why)) {
-		doom(link, why);
-		return NULL;
-	}
-	nbd = nbd_create();
-	if (!nbd)
-		return NULL;
-	/* The operator wrote the URI: it may name files with keys. */
-	nbd_set_uri_allow_local_file(nbd, true);
-	/* disk_check() and command_cut() have done what libnbd would check again. */
-	nbd_set_strict_mode(nbd, 0);
-	/* A read that succeeds fills its buffer; a server that lies can only show a guest its own memory. */
-	nbd_set_pread_initialize(nbd, false);
-	if (nbd_aio_connect_uri(nbd, link->uri) == 0)
-		return nbd;
-	doom_by_libnbd(link);
-	nbd_close(nbd);
-	return NULL;
-}
-
 static enum link_event enter_dialling(struct link *link)
 {
+	char why[DIAL_WHY_SIZE];
+
 	link->doomed = false;
 	link->proved = false;
-	link->nbd = new_handle(link);
-	if (!link->nbd)
+	link->nbd = dial_begin(link->uri, why);
+	if (!link->nbd) {
+		doom(link, why);
 		return LINK_LOST;
+	}
 	wake_timer(link, LINK_DIAL_MS / 1e3);
-	if (nbd_aio_is_ready(link->nbd))
+	if (dial_step(link->nbd, link->uri, 0, why) == DIAL_DONE)
 		return LINK_UP;
-	watch_socket(link);
+	watch_dial(link);
 	return LINK_NOTHING;
 }
 
@@ -581,13 +540,28 @@ static bool accept_offer(struct link *link)
 	return true;
 }
 
+static bool take_connection(struct link *link)
+{
+	struct command_pool pool = { link->commands, LINK_COMMANDS_MAX };
+
+	/* libnbd may close its own socket now. */
+	unwatch(link);
+	link->engine = engine_new(link->nbd, link->uri, pool, &link->engine_owner);
+	if (!link->engine) {
+		doom(link, "out of memory or descriptors");
+		return false;
+	}
+	link->nbd = NULL;
+	return true;
+}
+
 static enum link_event enter_replaying(struct link *link)
 {
 	ev_timer_stop(link->loop->ev, &link->on_timer);
-	if (!accept_offer(link))
+	if (!accept_offer(link) || !take_connection(link))
 		return LINK_LOST;
-	watch_peer(nbd_aio_get_fd(link->nbd));
-	watch_socket(link);
+	watch_peer(link->engine->fd);
+	watch_engine(link);
 	send_unsent(link);
 	if (link->doomed)
 		return LINK_LOST;
@@ -597,8 +571,8 @@ static enum link_event enter_replaying(struct link *link)
 static enum link_event enter_ready(struct link *link)
 {
 	if (link->lost_at > 0)
-		log_info("%s: connected again after %.1f s", link->name,
-			ev_now(link->loop->ev) - link->lost_at);
+		log_info(
+			"%s: connected again after %.1f s", link->name, loop_now(link->loop) - link->lost_at);
 	link->lost_at = 0;
 	link->told[0] = '\0';
 	tell_watch(link, NULL);
@@ -608,7 +582,7 @@ static enum link_event enter_ready(struct link *link)
 static enum link_event enter_draining(struct link *link)
 {
 	link->last_flush.done = link->last_flush.failed = false;
-	link->drain_deadline = ev_now(link->loop->ev) + LINK_DRAIN_MS / 1e3;
+	link->drain_deadline = loop_now(link->loop) + LINK_DRAIN_MS / 1e3;
 	wake_timer(link, LINK_DRAIN_MS / 1e3);
 	return next_of_draining(link);
 }
@@ -616,13 +590,13 @@ static enum link_event enter_draining(struct link *link)
 static void tell_loss(struct link *link, enum link_state from)
 {
 	if (from == LINK_DRAINING && !link->doomed) {
-		link->lost_at = ev_now(link->loop->ev);
+		link->lost_at = loop_now(link->loop);
 		return;
 	}
 	if (!link->why[0])
 		snprintf(link->why, sizeof(link->why), "the server closed the connection");
 	if (from == LINK_READY || from == LINK_DRAINING) {
-		link->lost_at = ev_now(link->loop->ev);
+		link->lost_at = loop_now(link->loop);
 		log_warning("%s: connection lost: %s; requests wait: %u", link->name, link->why, link->load);
 	} else if (link->has_promised && strcmp(link->why, link->told) != 0) {
 		/* From REPLAYING it is a server that is there but does not keep its promise. */
@@ -644,11 +618,18 @@ static unsigned next_backoff_ms(unsigned before_ms, bool proved)
 	return before_ms * 2 < LINK_BACKOFF_MAX_MS ? before_ms * 2 : LINK_BACKOFF_MAX_MS;
 }
 
-static enum link_event enter_down(struct link *link)
+static void hang_up(struct link *link)
 {
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	engine_free(link->engine);
+	link->engine = NULL;
 	nbd_close(link->nbd);
 	link->nbd = NULL;
+}
+
+static enum link_event enter_down(struct link *link)
+{
+	unwatch(link);
+	hang_up(link);
 	command_list_join(&link->sent, &link->unsent);
 	for (struct command *command = link->unsent.first; command; command = command->next)
 		command_restart(command, &link->flats);
@@ -692,12 +673,13 @@ static const struct disk_ops link_ops = {
 
 static void init_watchers(struct link *link)
 {
-	ev_init(&link->on_socket, on_socket);
+	ev_init(&link->on_dial, on_dial);
 	ev_timer_init(&link->on_timer, on_timer, 0., 0.);
-	ev_prepare_init(&link->on_prepare, on_prepare);
-	link->on_socket.data = link->on_timer.data = link->on_prepare.data = link;
-	ev_timer_start(link->loop->ev, &link->on_timer);
-	ev_prepare_start(link->loop->ev, &link->on_prepare);
+	link->on_dial.data = link->on_timer.data = link;
+	link->on_socket = (struct loop_source){ .ready = on_socket, .fd = -1 };
+	link->turn.run = on_turn;
+	wake_timer(link, 0.);
+	loop_add_turn(link->loop, &link->turn, false);
 }
 
 int link_new(const struct link_config *config, struct link **out)
@@ -722,10 +704,9 @@ int link_new(const struct link_config *config, struct link **out)
 		link->has_promised = true;
 	}
 	link->last_waiting = &link->waiting;
-	for (unsigned i = 0; i < LINK_COMMANDS_MAX; i++) {
-		link->commands[i].owner = link;
+	link->engine_owner = (struct engine_owner){ on_answered, on_lost };
+	for (unsigned i = 0; i < LINK_COMMANDS_MAX; i++)
 		command_list_append(&link->idle, &link->commands[i]);
-	}
 	init_watchers(link);
 	*out = link;
 	return 0;
@@ -735,7 +716,7 @@ int link_new(const struct link_config *config, struct link **out)
 static void say_goodbye(struct link *link)
 {
 	if (link->state == LINK_READY && !link->sent.first && !link->doomed)
-		nbd_aio_disconnect(link->nbd, 0);
+		engine_disconnect(link->engine);
 }
 
 void link_free(struct link *link)
@@ -743,10 +724,10 @@ void link_free(struct link *link)
 	if (!link)
 		return;
 	say_goodbye(link);
-	ev_io_stop(link->loop->ev, &link->on_socket);
+	unwatch(link);
 	ev_timer_stop(link->loop->ev, &link->on_timer);
-	ev_prepare_stop(link->loop->ev, &link->on_prepare);
-	nbd_close(link->nbd);
+	loop_remove_turn(link->loop, &link->turn);
+	hang_up(link);
 	flat_pool_fini(&link->flats);
 	free(link);
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/nbd_wire.h"
+
 int errno_of_libnbd(int error)
 {
 	switch (error) {
@@ -21,6 +23,12 @@ int errno_of_libnbd(int error)
 	default:
 		return -EIO;
 	}
+}
+
+/* On Linux the numbers are the same; not all that fit in 32 bits are an errno. */
+int errno_of_nbd(uint32_t error)
+{
+	return error <= NBD_ESHUTDOWN ? errno_of_libnbd((int)error) : -EIO;
 }
 
 bool libnbd_lost_it(int error)

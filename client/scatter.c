@@ -51,6 +51,19 @@ void *scatter_flat(const struct iovec *iov, unsigned count, size_t offset, size_
 	return first.iov_base;
 }
 
+unsigned scatter_pieces(const struct iovec *iov, unsigned count, size_t offset, size_t length,
+	struct iovec *out, unsigned max)
+{
+	struct walk walk = walk_from(iov, count, offset);
+	unsigned pieces = 0;
+
+	while (length && pieces < max) {
+		out[pieces] = walk_on(&walk, length);
+		length -= out[pieces++].iov_len;
+	}
+	return pieces;
+}
+
 void scatter_gather(const struct iovec *iov, unsigned count, size_t offset, void *out, size_t length)
 {
 	struct walk walk = walk_from(iov, count, offset);
@@ -72,5 +85,17 @@ void scatter_spread(const struct iovec *iov, unsigned count, size_t offset, cons
 
 		memcpy(here.iov_base, (const uint8_t *)in + copied, here.iov_len);
 		copied += here.iov_len;
+	}
+}
+
+void scatter_clear(const struct iovec *iov, unsigned count, size_t offset, size_t length)
+{
+	struct walk walk = walk_from(iov, count, offset);
+
+	for (size_t cleared = 0; cleared < length;) {
+		struct iovec here = walk_on(&walk, length - cleared);
+
+		memset(here.iov_base, 0, here.iov_len);
+		cleared += here.iov_len;
 	}
 }

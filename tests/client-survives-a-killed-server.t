@@ -36,7 +36,7 @@ torment()
 	grep -q 'errors 0 mismatches 0/' "$tmp/load.log" && [ "$(said client 'requests wait: [1-9]')" -gt "$lost" ]
 }
 
-plan 8
+plan 10
 truncate -s 32M "$tmp/disk"
 for server in vnbd-server nbdkit qemu-nbd; do
 	serve $server
@@ -50,3 +50,9 @@ serve vnbd-server
 start_client "$s" --connections=3 "$uri"
 ok "write-through, three connections: every block is written" prefill
 ok "write-through, three connections, killed 4 times" torment vnbd-server --wce=0
+stop client
+kill_server
+serve nbdkit
+with_libnbd start_client "$s" "$uri"
+ok "by libnbd: every block is written" prefill
+ok "by libnbd, killed 4 times" torment nbdkit

@@ -10,12 +10,13 @@ exercise()
 	timeout 120 "$build/tests/link-exercise" --fill --requests=3000 --longest=512 --seed=$RANDOM "$@" "$uri"
 }
 
-plan 3
+plan 4
 truncate -s 64M "$tmp/disk"
 # The policy makes every request beyond the limits an error, trims and zeroes of any length excepted.
 serve nbdkit --filter=blocksize-policy -- blocksize-minimum=4096 blocksize-preferred=64k blocksize-maximum=64k \
 	blocksize-error-policy=error
 ok "64 KiB at most" exercise
+ok "the same by libnbd" with_libnbd exercise
 kill_server
 serve nbdkit --filter=blocksize-policy -- blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=12k \
 	blocksize-error-policy=error

@@ -20,17 +20,25 @@ told()
 	grep -q '^ERROR' "$tmp/out" && ! grep '^ERROR' "$tmp/out" | grep -v -q "$1"
 }
 
-plan 6
+# all_errors NAME: each way to fail once.
+all_errors()
+{
+	serve nbdkit --filter=error -- error-pwrite=ENOSPC error-pwrite-rate=10%
+	ok "$1: some writes fail, all else is right" exercise
+	ok "$1: they fail for lack of space" told 'No space left on device'
+	kill_server
+	serve nbdkit --filter=error -- error-pread=EIO error-pread-rate=10%
+	ok "$1: some reads fail, all else is right" exercise --connections=2
+	ok "$1: they fail with an I/O error" told 'Input/output error'
+	kill_server
+	# NBD_ESHUTDOWN is no answer but the end of the connection.  With several threads nbdkit does not live through that.
+	serve nbdkit --threads 1 --filter=error -- error-pwrite=ESHUTDOWN error-pwrite-rate=1%
+	ok "$1: a server that says it shuts down is dialled again" exercise --requests=300
+	ok "$1: and no request fails for it" grep -q '; errors 0, mismatches 0' "$tmp/out"
+}
+
+plan 12
 truncate -s 64M "$tmp/disk"
-serve nbdkit --filter=error -- error-pwrite=ENOSPC error-pwrite-rate=10%
-ok "some writes fail, all else is right" exercise
-ok "they fail for lack of space" told 'No space left on device'
+all_errors "our engine"
 kill_server
-serve nbdkit --filter=error -- error-pread=EIO error-pread-rate=10%
-ok "some reads fail, all else is right" exercise --connections=2
-ok "they fail with an I/O error" told 'Input/output error'
-kill_server
-# NBD_ESHUTDOWN is no answer but the end of the connection.  With several threads nbdkit does not live through that.
-serve nbdkit --threads 1 --filter=error -- error-pwrite=ESHUTDOWN error-pwrite-rate=1%
-ok "a server that says it shuts down is dialled again" exercise --requests=300
-ok "and no request fails for it" grep -q '; errors 0, mismatches 0' "$tmp/out"
+with_libnbd all_errors libnbd

@@ -39,10 +39,13 @@ torment()
 
 plan 5
 truncate -s 64M "$tmp/disk"
-for server in vnbd-server nbdkit qemu-nbd nbd-server; do
+for server in vnbd-server nbdkit qemu-nbd; do
 	serve $server
 	ok "$server killed 5 times" torment $server 5
 	kill_server
 done
+serve nbd-server
+ok "nbd-server killed 5 times, by libnbd" with_libnbd torment nbd-server 5
+kill_server
 serve vnbd-server
 ok "vnbd-server killed 5 times, three connections" torment vnbd-server 5 --connections=3

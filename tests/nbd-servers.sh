@@ -5,6 +5,12 @@
 #
 # They export $tmp/disk as "disk"; $uri says where.
 
+# with_libnbd COMMAND...: what of it connects leaves transmission to libnbd, as with TLS.
+with_libnbd()
+{
+	VNBD_ENGINE=libnbd "$@"
+}
+
 uri="nbd+unix:///disk?socket=$tmp/nbd"
 
 is_served()

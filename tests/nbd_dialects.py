@@ -100,7 +100,7 @@ class Client:
             assert self.form is None or command not in (READ, STATUS)
             data = self.receive(asked_length) if command == READ and kind == 0 else b""
             return Reply(cookie, kind, data, [], None)
-        data, chunks, error, extents, at = b"", [], 0, None, offset
+        data, chunks, error, extents, at = bytearray(), [], 0, None, offset
         while True:
             payload = self.receive(length)
             if kind & 0x8000:
@@ -130,7 +130,7 @@ class Client:
             if asked_flags & REQ_ONE:
                 assert len(extents) == 1 and extents[0][0] <= asked_length
         del self.asked[cookie]
-        return Reply(cookie, error, data, chunks, extents)
+        return Reply(cookie, error, bytes(data), chunks, extents)
 
     def extents(self, kind, payload):
         assert kind == (6 if self.form == EXTENDED else 5)

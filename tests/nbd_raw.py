@@ -133,7 +133,7 @@ class Connection:
 
         Closed.got is 0 only if the connection ended where a reply could begin.
         """
-        data, chunks, error, words, done = b"", [], 0, "", False
+        data, chunks, error, words, done = bytearray(), [], 0, "", False
         magic, = struct.unpack(">I", self.receive(4))
         try:
             if magic == SIMPLE_MAGIC:
@@ -159,7 +159,7 @@ class Connection:
             closed.got += 4
             raise
         self.expected.pop(cookie)
-        return Reply(cookie, error, data, chunks, words)
+        return Reply(cookie, error, bytes(data), chunks, words)
 
     def ask(self, command, offset=0, length=0, cookie=1, flags=0, data=b""):
         """One request and its reply."""

@@ -1,6 +1,6 @@
 /* virtio/blk_queue.c -- the turn of a queue: take, submit, publish, call.
  *
- * All work on the ring is done once a turn of the loop, from an ev_prepare watcher: what came in since, kicks and
+ * All work on the ring is done once a turn of the loop: what came in since, kicks and
  * completions, costs one used index and at most one call together. While there is work the loop does not sleep.
  *
  * Q1  Requests in flight never exceed the ring's size: the ring checks it (S1), and the pool is as large.
@@ -70,9 +70,9 @@ struct blk_queue {
 	void (*broken)(void *arg); /* NULL: nobody wants to know */
 	void *broken_arg;
 
-	ev_io on_kick;
-	ev_prepare on_turn;
-	ev_idle awake; /* active: the loop does not sleep before the next turn */
+	struct loop_source on_kick;
+	struct loop_turn on_turn;
+	bool awake; /* the loop does not sleep before the next turn */
 };
 
 static struct memory_hold *hold_new(struct guest_memory *memory)
@@ -94,16 +94,16 @@ static void hold_put(struct memory_hold *hold)
 
 static void queue_wake(struct blk_queue *queue)
 {
-	if (!ev_is_active(&queue->awake))
-		ev_idle_start(queue->thread.loop->ev, &queue->awake);
+	if (!queue->awake)
+		loop_stay_awake(queue->thread.loop);
+	queue->awake = true;
 }
 
-static void on_awake(struct ev_loop *ev, ev_idle *watcher, int revents)
+static void queue_rest(struct blk_queue *queue)
 {
-	/* Its being active is all it is for. */
-	(void)ev;
-	(void)watcher;
-	(void)revents;
+	if (queue->awake)
+		loop_may_sleep(queue->thread.loop);
+	queue->awake = false;
 }
 
 /* Whether a write may wait for room. To change that is the VMM's right, whose reads it would change, too. */
@@ -262,7 +262,7 @@ static void queue_broken(struct blk_queue *queue)
 	log_limited(&bad_lines, LOG_ERROR, "queue %u stops, its ring is broken: %s", queue->index,
 		queue->ring.broken);
 	queue->look = false;
-	ev_io_stop(queue->thread.loop->ev, &queue->on_kick);
+	loop_unwatch(queue->thread.loop, &queue->on_kick);
 	signal_fd(queue->err, blocks(queue->err));
 	if (queue->broken)
 		loop_post(queue->main, &queue->break_mail);
@@ -334,10 +334,8 @@ static void answer(struct blk_queue_order *order);
 
 static void queue_stopped(struct blk_queue *queue)
 {
-	struct ev_loop *ev = queue->thread.loop->ev;
-
-	ev_prepare_stop(ev, &queue->on_turn);
-	ev_idle_stop(ev, &queue->awake);
+	loop_remove_turn(queue->thread.loop, &queue->on_turn);
+	queue_rest(queue);
 	hold_put(queue->hold);
 	dirty_log_put(queue->log);
 	queue->log = NULL;
@@ -348,11 +346,10 @@ static void queue_stopped(struct blk_queue *queue)
 	answer(queue->stop);
 }
 
-static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
+static void on_turn(struct loop_turn *turn)
 {
-	struct blk_queue *queue = watcher->data;
+	struct blk_queue *queue = container_of(turn, struct blk_queue, on_turn);
 
-	(void)revents;
 	loop_assert_mine(queue->thread.loop);
 	if (queue_may_take(queue))
 		queue_take(queue);
@@ -362,8 +359,8 @@ static void on_turn(struct ev_loop *ev, ev_prepare *watcher, int revents)
 	/* After the turn's last request, so that nothing it staged is left behind. */
 	if (queue_may_take(queue))
 		queue_wake(queue);
-	else if (ev_is_active(&queue->awake))
-		ev_idle_stop(ev, &queue->awake);
+	else
+		queue_rest(queue);
 	if (queue->state == QUEUE_STOPPING && queue->in_flight == 0)
 		queue_stopped(queue);
 }
@@ -374,29 +371,40 @@ static void look(struct blk_queue *queue)
 	queue->look = !queue->ring.broken;
 }
 
-static void on_kick(struct ev_loop *ev, ev_io *watcher, int revents)
+static void kicks_end(struct blk_queue *queue)
 {
-	struct blk_queue *queue = watcher->data;
-	uint64_t count;
-	ssize_t got = read(watcher->fd, &count, sizeof(count));
+	log_warning("queue %u: the VMM's kick descriptor can no longer be read: no more kicks", queue->index);
+	loop_unwatch(queue->thread.loop, &queue->on_kick);
+}
 
-	(void)revents;
-	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-		log_warning("queue %u: the VMM's kick descriptor can no longer be read: no more kicks",
-			queue->index);
-		ev_io_stop(ev, watcher);
-	}
+/* Each kick is a new edge: that its eventfd is not read spares a system call. */
+static void on_kick(struct loop_source *source, int revents)
+{
+	struct blk_queue *queue = container_of(source, struct blk_queue, on_kick);
+
+	if (revents & EV_WRITE)
+		kicks_end(queue);
 	look(queue);
+}
+
+/* A VMM that takes a ring back asks its eventfd whether there are kicks left for itself. */
+static void empty_kick(int fd)
+{
+	struct pollfd kicks = { .fd = fd, .events = POLLIN };
+	uint64_t count;
+
+	if (poll(&kicks, 1, 0) == 1 && (kicks.revents & POLLIN) && read(fd, &count, sizeof(count)) < 0)
+		log_debug("cannot read kick descriptor %d: errno %d", fd, errno);
 }
 
 static void watch_kick(struct blk_queue *queue, int fd)
 {
-	struct ev_loop *ev = queue->thread.loop->ev;
-
-	ev_io_stop(ev, &queue->on_kick);
-	ev_io_set(&queue->on_kick, fd, EV_READ);
-	if (fd >= 0 && !queue->ring.broken)
-		ev_io_start(ev, &queue->on_kick);
+	if (queue->on_kick.fd >= 0)
+		empty_kick(queue->on_kick.fd);
+	loop_unwatch(queue->thread.loop, &queue->on_kick);
+	if (fd >= 0 && !queue->ring.broken &&
+		loop_watch(queue->thread.loop, &queue->on_kick, fd, EV_READ, true))
+		kicks_end(queue);
 }
 
 static int pool_fill(struct blk_queue *queue, unsigned size)
@@ -467,7 +475,7 @@ static bool order_start(struct blk_queue *queue, struct blk_queue_order *order)
 	if (queue->ring.broken)
 		queue_broken(queue);
 	look(queue);
-	ev_prepare_start(queue->thread.loop->ev, &queue->on_turn);
+	loop_add_turn(queue->thread.loop, &queue->on_turn, true);
 	return true;
 }
 
@@ -592,11 +600,8 @@ struct blk_queue *blk_queue_new(
 	queue->main = main;
 	queue->thread = *thread;
 	queue->index = index;
-	ev_init(&queue->on_kick, on_kick);
-	ev_prepare_init(&queue->on_turn, on_turn);
-	ev_set_priority(&queue->on_turn, EV_MAXPRI);
-	ev_idle_init(&queue->awake, on_awake);
-	queue->on_kick.data = queue->on_turn.data = queue;
+	queue->on_kick = (struct loop_source){ .ready = on_kick, .fd = -1 };
+	queue->on_turn.run = on_turn;
 	return queue;
 }
 

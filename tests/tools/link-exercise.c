@@ -54,7 +54,7 @@ static struct {
 	uint32_t *generations; /* owned: of each block */
 	bool *busy;	       /* owned: of each block */
 	struct slot slots[DEPTH_MAX];
-	ev_prepare starter;
+	struct loop_turn starter;
 	bool failed_to_start;
 } run;
 
@@ -322,11 +322,9 @@ static bool start_one(struct slot *slot)
 	return start_sweep(slot, BLOCK_READ);
 }
 
-static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int revents)
+static void on_turn(struct loop_turn *turn)
 {
-	(void)ev;
-	(void)watcher;
-	(void)revents;
+	(void)turn;
 	for (unsigned i = 0; i < asked.depth; i++) {
 		struct slot *slot = &run.slots[i];
 
@@ -349,14 +347,13 @@ static void prepare_run(void)
 		run.slots[i].memory = malloc(asked.longest * BLOCK + PIECES_MAX * 256);
 		run.slots[i].req.op = BLOCK_OPS;
 	}
-	ev_prepare_init(&run.starter, on_prepare);
-	ev_set_priority(&run.starter, EV_MAXPRI);
-	ev_prepare_start(run.loop.ev, &run.starter);
+	run.starter.run = on_turn;
+	loop_add_turn(&run.loop, &run.starter, true);
 }
 
 static void finish_run(void)
 {
-	ev_prepare_stop(run.loop.ev, &run.starter);
+	loop_remove_turn(&run.loop, &run.starter);
 	for (unsigned i = 0; i < asked.depth; i++)
 		free(run.slots[i].memory);
 	free(run.generations);
@@ -456,7 +453,7 @@ int main(int argc, char **argv)
 	if (loop_init(&run.loop, true) || connect_links(argv[optind]))
 		return 2;
 	prepare_run();
-	loop_run(&run.loop);
+	loop_run_quickly(&run.loop);
 	finish_run();
 	disk_free(run.disk);
 	loop_fini(&run.loop);

@@ -51,7 +51,7 @@ static void data_is_cut_to_the_servers_maximum(void **state)
 	struct block_req req = {
 		.op = BLOCK_WRITE, .flags = BLOCK_FUA, .length = sizeof(data), .iov = &iov, .iov_count = 1
 	};
-	struct command_limits limits = { 2 * MIB, true };
+	struct command_limits limits = { 2 * MIB, true, false };
 	struct command command;
 	uint64_t lengths[100];
 
@@ -68,7 +68,7 @@ static void scattered_data_is_cut_to_the_flat_buffers(void **state)
 	static uint8_t data[4 * MIB];
 	struct iovec iov[2] = { { data + 2 * MIB, 3 * MIB / 2 }, { data, 3 * MIB / 2 } };
 	struct block_req req = { .op = BLOCK_READ, .length = 3 * MIB, .iov = iov, .iov_count = 2 };
-	struct command_limits limits = { 32 * MIB, true };
+	struct command_limits limits = { 32 * MIB, true, false };
 	struct command command;
 
 	(void)state;
@@ -96,10 +96,36 @@ static void scattered_data_is_cut_to_the_flat_buffers(void **state)
 	assert_int_equal(data[3 * MIB / 2], 0);
 }
 
+static void scattered_data_stays_where_it_is(void **state)
+{
+	static uint8_t data[5 * MIB];
+	struct iovec iov[2] = { { data, MIB }, { data + 2 * MIB, 3 * MIB } }, pieces[3];
+	struct block_req req = { .op = BLOCK_READ, .length = 4 * MIB, .iov = iov, .iov_count = 2 };
+	struct command_limits limits = { 3 * MIB, true, true };
+	struct command command;
+
+	(void)state;
+	command_start(&command, &req);
+	assert_true(command_prepare(&command, &limits, &pool));
+	assert_null(command.flat);
+	assert_int_equal(command.length, 3 * MIB);
+	assert_int_equal(command_data(&command, MIB - 1, MIB, pieces, 3), 2);
+	assert_ptr_equal(pieces[0].iov_base, data + MIB - 1);
+	assert_int_equal(pieces[0].iov_len, 1);
+	assert_ptr_equal(pieces[1].iov_base, data + 2 * MIB);
+	assert_int_equal(pieces[1].iov_len, MIB - 1);
+	command.status = 0;
+	assert_true(command_advance(&command, &limits, &pool));
+	assert_true(command_prepare(&command, &limits, &pool));
+	assert_int_equal(command.offset, 3 * MIB);
+	assert_int_equal(command_data(&command, 0, MIB, pieces, 3), 1);
+	assert_ptr_equal(pieces[0].iov_base, data + 4 * MIB);
+}
+
 static void ranges_are_cut_to_32_bits(void **state)
 {
 	struct block_req req = { .op = BLOCK_TRIM, .length = 10ull << 30 };
-	struct command_limits limits = { 32 * MIB, true };
+	struct command_limits limits = { 32 * MIB, true, false };
 	struct command command;
 	uint64_t lengths[100], sum = 0;
 	unsigned count;
@@ -118,7 +144,7 @@ static void ranges_are_cut_to_32_bits(void **state)
 static void a_flush_takes_the_place_of_fua(void **state)
 {
 	static const enum block_op ops[] = { BLOCK_TRIM, BLOCK_ZERO };
-	struct command_limits limits = { 32 * MIB, false };
+	struct command_limits limits = { 32 * MIB, false, false };
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
@@ -139,7 +165,7 @@ static void a_flush_takes_the_place_of_fua(void **state)
 static void an_error_ends_the_request(void **state)
 {
 	struct block_req req = { .op = BLOCK_ZERO, .flags = BLOCK_FUA, .length = 8ull << 30 };
-	struct command_limits limits = { 32 * MIB, false };
+	struct command_limits limits = { 32 * MIB, false, false };
 	struct command command;
 
 	(void)state;
@@ -153,7 +179,7 @@ static void an_error_ends_the_request(void **state)
 static void an_effect_too_long_is_tried_in_pieces(void **state)
 {
 	struct block_req req = { .op = BLOCK_ZERO, .length = 1ull << 30 };
-	struct command_limits limits = { 32 * MIB, true };
+	struct command_limits limits = { 32 * MIB, true, false };
 	struct command command;
 	uint64_t lengths[100];
 
@@ -176,7 +202,7 @@ static void an_effect_too_long_is_tried_in_pieces(void **state)
 static void a_flush_is_one_command(void **state)
 {
 	struct block_req req = { .op = BLOCK_FLUSH };
-	struct command_limits limits = { 32 * MIB, false };
+	struct command_limits limits = { 32 * MIB, false, false };
 	struct command command;
 	uint64_t lengths[100];
 
@@ -193,7 +219,7 @@ static void a_lost_connection_means_from_the_start(void **state)
 	struct block_req req = {
 		.op = BLOCK_WRITE, .flags = BLOCK_FUA, .length = 2 * MIB, .iov = iov, .iov_count = 2
 	};
-	struct command_limits limits = { MIB / 2, false };
+	struct command_limits limits = { MIB / 2, false, false };
 	struct command command;
 	uint64_t lengths[100];
 
@@ -221,7 +247,7 @@ static void without_a_flat_buffer_a_request_waits(void **state)
 	static uint8_t data[8 * KIB];
 	struct iovec iov[2] = { { data + 4 * KIB, KIB }, { data, KIB } };
 	struct block_req req = { .op = BLOCK_READ, .length = 2 * KIB, .iov = iov, .iov_count = 2 };
-	struct command_limits limits = { 32 * MIB, true };
+	struct command_limits limits = { 32 * MIB, true, false };
 	struct command command;
 	unsigned small_free = pool.small_free;
 
@@ -242,6 +268,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(data_is_cut_to_the_servers_maximum, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(
 			scattered_data_is_cut_to_the_flat_buffers, make_pool, free_pool),
+		cmocka_unit_test_setup_teardown(scattered_data_stays_where_it_is, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(ranges_are_cut_to_32_bits, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(a_flush_takes_the_place_of_fua, make_pool, free_pool),
 		cmocka_unit_test_setup_teardown(an_error_ends_the_request, make_pool, free_pool),

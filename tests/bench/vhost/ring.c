@@ -32,7 +32,8 @@ int vq_init(struct vu *v, struct vq *q, unsigned index, unsigned size, unsigned 
 	}
 	q->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->err = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	q->call = shared_call >= 0 ? dup(shared_call) : eventfd(0, EFD_CLOEXEC);
+	/* as QEMU's are: a back-end may not have to look whether a write would block */
+	q->call = shared_call >= 0 ? dup(shared_call) : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return q->kick < 0 || q->err < 0 || q->call < 0 || !q->count || !q->turns ? -1 : 0;
 }
 

@@ -91,7 +91,7 @@ void device_configure(void)
 static void workers_init(struct worker *w, unsigned workers, struct qctx *queues)
 {
 	for (unsigned i = 0; i < workers; i++) {
-		w[i].call = eventfd(0, EFD_CLOEXEC);
+		w[i].call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		w[i].n = opt.nq / workers;
 		w[i].c = queues + i * w[i].n;
 		w[i].budget = opt.prefill ? opt.nblocks : opt.ops ? opt.ops / workers : ~0ull;

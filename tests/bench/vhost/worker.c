@@ -1,7 +1,7 @@
 /* tests/bench/vhost/worker.c -- keeps the queues of one thread full and checks what comes back. */
 #include "load.h"
 
-#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 
 atomic_int phase;
@@ -200,10 +200,11 @@ static uint64_t wait_for_call(struct worker *w)
 	uint64_t calls = 0;
 
 	while (read(w->call, &calls, 8) != 8) {
+		struct pollfd call = { w->call, POLLIN, 0 };
+
 		if (errno != EAGAIN && errno != EINTR)
 			die("call eventfd: %s", strerror(errno));
-		/* some back-ends set O_NONBLOCK on the file description both sides share */
-		fcntl(w->call, F_SETFL, fcntl(w->call, F_GETFL) & ~O_NONBLOCK);
+		poll(&call, 1, -1);
 	}
 	return calls;
 }

@@ -1,0 +1,25 @@
+/* client/dial.h -- one attempt to connect: libnbd's handle from the first look at the URI until its handshake is done.
+ *
+ * For the thread of the loop. Resolving the host's name, getaddrinfo(3), may hold it up; the rest never blocks.
+ */
+#pragma once
+
+#include <libnbd.h>
+
+/* Room for a reason below. */
+#define DIAL_WHY_SIZE 256
+
+enum dial_progress { DIAL_GOES_ON, DIAL_DONE, DIAL_FAILED };
+
+/* dial_begin() - a handle that is connecting, or has connected already.
+ * Returns NULL, with the reason in @why: for an operator, without what @uri must not show. */
+struct nbd_handle *dial_begin(const char *uri, char why[DIAL_WHY_SIZE]);
+
+/* Which descriptor is to be watched just now, and for what: EV_READ, EV_WRITE. It may be another after each step, of the
+ * same number. Negative: none. */
+int dial_fd(struct nbd_handle *nbd);
+int dial_events(struct nbd_handle *nbd);
+
+/* dial_step() - go on with what libev says of that descriptor; 0: see how far it has come.
+ * Returns DIAL_FAILED with the reason in @why. */
+enum dial_progress dial_step(struct nbd_handle *nbd, const char *uri, int revents, char why[DIAL_WHY_SIZE]);
