@@ -154,7 +154,7 @@
 #define FAULT_OLD_BLOCK	    4096
 
 /* A reply that waits to be overtaken goes after this long, if no other comes. */
-#define FAULT_REORDER_MS 500
+#define FAULT_REORDER_MS 1000
 
 /* Requests that are delayed, replies that are withheld and ghost writes have no bound of their own: each keeps its place among
  * CONNECTION_REQUESTS_MAX and CONNECTION_BYTES_MAX, and a ghost its connection's place among --connections. */

@@ -52,13 +52,13 @@ struct session {
 	struct session *next, **link; /* in the worker's list */
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	struct export *export;	      /* owned: a reference */
-	int fd;			      /* owned */
 	struct origin *origin;	      /* owned: our place in it */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
 	struct dialect dialect;
 	enum session_state state;
 	enum close_reason reason; /* from FINISHING on */
+	int fd;			  /* owned */
 	struct uring_task turn;
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
@@ -70,8 +70,8 @@ struct session {
 	bool claiming; /* the claim waits, or its letter is on the way */
 	struct claim claim;
 	unsigned ending_ticks;	/* in FINISHING */
-	size_t turn_bytes;	/* data of the requests begun in this batch, up to TURN_BYTES_MAX */
 	unsigned turn_requests; /* begun in this turn, up to TURN_REQUESTS_MAX if others have some */
+	size_t turn_bytes;	/* data of the requests begun in this batch, up to TURN_BYTES_MAX */
 
 	struct {
 		struct uring_op op;
