@@ -73,7 +73,7 @@ def check(rig, form, dial, head):
         two_reads(client)
         expected = spoil(good, form) + second
         rig.same(f"{form}, {name}, and the next is whole", expected, client.receive(len(expected)))
-    for name in ("reorder", "delay 300ms"):
+    for name in ("reorder", "delay 1s"):
         client = dial(name)
         two_reads(client)
         got = [client.receive(head + LENGTH) for _ in range(2)]
@@ -86,7 +86,7 @@ def check(rig, form, dial, head):
 
 with Rig() as rig:
     path = rig.disk("disk", "1M", fill=True)
-    rules = {name: [f"read 0-1K: {name}"] for name in [*CUT, *WRONG, "reorder", "delay 300ms"]}
+    rules = {name: [f"read 0-1K: {name}"] for name in [*CUT, *WRONG, "reorder", "delay 1s"]}
     rules |= {"good": [], "refused": ["read: error EIO", "read: close at 10"]}
     server = rig.server(*(word for name in rules for word in (
         "--export", f"{name}={path},readonly" + "".join(",fault=" + rule for rule in rules[name]))))
