@@ -55,6 +55,8 @@ struct session {
 	struct origin *origin;	      /* owned: our place in it */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
+	bool cancelling;	      /* cancel is in the ring */
+	bool claiming;		      /* the claim waits, or its letter is on the way */
 	struct dialect dialect;
 	enum session_state state;
 	enum close_reason reason; /* from FINISHING on */
@@ -62,12 +64,10 @@ struct session {
 	struct uring_task turn;
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
-	bool cancelling;
 
 	unsigned requests, on_disk;
 	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
 	size_t credit; /* of the server's memory: how many of them there may be beyond CONNECTION_RESERVE */
-	bool claiming; /* the claim waits, or its letter is on the way */
 	struct claim claim;
 	unsigned ending_ticks;	/* in FINISHING */
 	unsigned turn_requests; /* begun in this turn, up to TURN_REQUESTS_MAX if others have some */
