@@ -25,6 +25,7 @@ struct export_spec {
 	uint64_t memory_size; /* bytes; 0: a file or device at path */
 	bool is_folder;	      /* path's files are exports; name is empty */
 	struct access access; /* owned */
+	unsigned keys_told;   /* bits: rows of the table of keys, while it is read */
 	char **faults;	      /* owned, with their texts: rules that were understood (server/fault_rule.h) */
 	unsigned fault_count;
 };
@@ -38,5 +39,18 @@ int export_spec_parse_folder(const char *text, struct export_spec *spec, char *w
 
 /* export_spec_file() - the default export: @path as it stands, writeback, writable. Returns 0 or -ENOMEM. */
 int export_spec_file(const char *path, struct export_spec *spec);
+
+/* One key after the other, in any order, as a file tells them: export_spec_begin(), one export_spec_place(),
+ * export_spec_set() for each key, export_spec_finish(). Each returns 0, or -EINVAL or -ENOMEM with the reason in @why; then, too,
+ * @spec is to be given to export_spec_fini(). */
+int export_spec_begin(const char *name, struct export_spec *spec, char *why, size_t why_size);
+
+/* @path: as it stands, commas and all. A folder has no name of its own. */
+int export_spec_place(struct export_spec *spec, const char *path, bool is_folder, char *why, size_t why_size);
+
+/* @value NULL: the key stands alone, as it does if it is a flag. */
+int export_spec_set(struct export_spec *spec, const char *key, const char *value, char *why, size_t why_size);
+bool export_spec_key_is_flag(const char *key);
+int export_spec_finish(const struct export_spec *spec, char *why, size_t why_size);
 
 void export_spec_fini(struct export_spec *spec);

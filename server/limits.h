@@ -92,10 +92,6 @@
 /* Turns of others' for which that holds after each of their requests. */
 #define TURNS_SHARED 64
 
-/* A message of replies, bytes, that is tried to be sent without waiting: one that the socket has room for, unless its
- * client is behind. */
-#define SEND_AT_ONCE_MAX (32u << 10)
-
 /* Data of the replies in one send, bytes; the reply that reaches it is the last. */
 #define SEND_BYTES_MAX (1u << 20)
 

@@ -96,8 +96,6 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
-		bool at_once;	/* without waiting: it ends in its submission */
-		bool expected;	/* counted by uring_expect() */
 		unsigned ticks; /* since the message was packed */
 		struct outbox box;
 	} out;
@@ -205,9 +203,6 @@ void session_send_init(struct session *session);
 
 /* Send what replies there are, unless others are on their way. */
 void session_send_replies(struct session *session);
-
-/* Whether there is nothing to do when the message in the ring has left, which it does in its submission. */
-void session_expect_sent(struct session *session, bool expected);
 
 /* "shut down the TLS session (if one is running)": a client that has hung up, or takes nothing, is not waited for.
  * Returns whether it is on its way. */
