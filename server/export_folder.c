@@ -211,6 +211,7 @@ struct export *export_folder_open(struct export_folder *folder, const struct exp
 		return NULL;
 	}
 	export->size_told = export->disk->facts.size;
+	verifier_init(&export->verifier, &export->disk->facts);
 	if (!looks)
 		add_open(folder, export);
 	return export;

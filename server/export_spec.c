@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/volatile.h"
 #include "conf/size.h"
 #include "server/fault_rule.h"
 #include "server/nbd_wire.h"
@@ -52,6 +53,19 @@ static int set_overlay(struct export_spec *spec, const char *value, const struct
 		return 0;
 	spec->overlay = strdup(value);
 	return spec->overlay ? 0 : -ENOMEM;
+}
+
+static int set_volatile(struct export_spec *spec, const char *value, const struct why *why)
+{
+	if (strcmp(value, "on") == 0) {
+		spec->volatile_bytes = VOLATILE_BYTES_DEFAULT;
+		return 0;
+	}
+	if (size_parse(value, &spec->volatile_bytes) || spec->volatile_bytes < VOLATILE_BYTES_LEAST ||
+		spec->volatile_bytes > VOLATILE_BYTES_MOST)
+		return REFUSE(why, "'volatile' is 'on', or a size from %uK to %uM: '%s'",
+			VOLATILE_BYTES_LEAST >> 10, VOLATILE_BYTES_MOST >> 20, value);
+	return 0;
 }
 
 static int set_description(struct export_spec *spec, const char *value, const struct why *why)
@@ -119,7 +133,7 @@ static int set_fault(struct export_spec *spec, const char *value, const struct w
 	return more[spec->fault_count++] ? 0 : -ENOMEM;
 }
 
-enum { KEYS = 10 };
+enum { KEYS = 11 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
@@ -129,6 +143,7 @@ static const struct {
 	{ "cache", true, false, true, set_cache },
 	{ "readonly", false, false, true, set_readonly },
 	{ "overlay", true, false, true, set_overlay },
+	{ "volatile", true, false, false, set_volatile },
 	{ "description", true, false, false, set_description },
 	{ "tls", false, false, false, set_tls },
 	{ "allow-address", true, true, false, set_allow_address },
@@ -138,7 +153,7 @@ static const struct {
 	{ "fault", true, true, false, set_fault },
 };
 static const char known_keys[] =
-	"cache=MODE, readonly, overlay=FILE, description=TEXT, tls, "
+	"cache=MODE, readonly, overlay=FILE, volatile=on, description=TEXT, tls, "
 	"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE";
 
 /* Returns the row of @key, or KEYS. */
@@ -244,6 +259,10 @@ static int finish(const struct export_spec *spec, const struct why *why)
 		return REFUSE(why, "'overlay' is not for directories");
 	if (spec->has_overlay && spec->readonly)
 		return REFUSE(why, "'overlay' takes writes, 'readonly' does not");
+	if (spec->volatile_bytes && spec->is_folder)
+		return REFUSE(why, "'volatile' is not for directories");
+	if (spec->volatile_bytes && spec->readonly)
+		return REFUSE(why, "'volatile' holds writes, and 'readonly' takes none");
 	return 0;
 }
 

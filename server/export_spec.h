@@ -1,10 +1,11 @@
 /* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,overlay=FILE]
- *  [,description=TEXT][,fault=RULE]...[,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
+ *  [,volatile=on][,description=TEXT][,fault=RULE]...[,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
  *
  * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and values a comma is
  * written twice. A PATH of memory:SIZE (conf/size.h) is memory, which has neither cache= nor readonly; a file of such a
  * name is written with "./" in front. An overlay's FILE of "temporary" is none that is kept, likewise; a directory's files,
- * memory and what is readonly have no overlays.
+ * memory and what is readonly have no overlays. The volatile cache, of the default or a given size, is for everything but
+ * directories and what is readonly.
  */
 #pragma once
 
@@ -21,12 +22,13 @@ struct export_spec {
 	enum cache_mode mode;
 	bool readonly;
 	bool has_overlay;
-	char *overlay;	      /* owned; its file, or NULL: a temporary one */
-	uint64_t memory_size; /* bytes; 0: a file or device at path */
-	bool is_folder;	      /* path's files are exports; name is empty */
-	struct access access; /* owned */
-	unsigned keys_told;   /* bits: rows of the table of keys, while it is read */
-	char **faults;	      /* owned, with their texts: rules that were understood (server/fault_rule.h) */
+	char *overlay;		 /* owned; its file, or NULL: a temporary one */
+	uint64_t memory_size;	 /* bytes; 0: a file or device at path */
+	uint64_t volatile_bytes; /* room of its volatile cache; 0: it has none */
+	bool is_folder;		 /* path's files are exports; name is empty */
+	struct access access;	 /* owned */
+	unsigned keys_told;	 /* bits: rows of the table of keys, while it is read */
+	char **faults; /* owned, with their texts: rules that were understood (server/fault_rule.h) */
 	unsigned fault_count;
 };
 

@@ -140,3 +140,8 @@ struct session *session_next(const struct session *session)
 {
 	return session->next;
 }
+
+const struct export *session_export(const struct session *session)
+{
+	return session->export;
+}
