@@ -157,6 +157,11 @@ static void align_measure(struct disk *disk)
 	disk->facts.size = align->below->facts.size;
 }
 
+static bool align_has_lost(struct disk *disk)
+{
+	return disk_has_lost(align_of(disk)->below);
+}
+
 static void align_free(struct disk *disk)
 {
 	struct align *align = align_of(disk);
@@ -169,9 +174,10 @@ static void align_free(struct disk *disk)
 
 int align_open(struct disk *below, uint32_t memory_grid, uint32_t space_grid, struct disk **out)
 {
-	static const struct disk_ops ops = {
-		.submit = align_submit, .measure = align_measure, .free = align_free
-	};
+	static const struct disk_ops ops = { .submit = align_submit,
+		.measure = align_measure,
+		.has_lost = align_has_lost,
+		.free = align_free };
 	struct align *align = calloc(1, sizeof(*align));
 
 	if (!align)

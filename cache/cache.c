@@ -64,6 +64,11 @@ static void cache_measure(struct disk *disk)
 	disk->facts.size = cache->below->facts.size;
 }
 
+static bool cache_has_lost(struct disk *disk)
+{
+	return disk_has_lost(container_of(disk, struct cache, disk)->below);
+}
+
 static void cache_free(struct disk *disk)
 {
 	struct cache *cache = container_of(disk, struct cache, disk);
@@ -74,9 +79,10 @@ static void cache_free(struct disk *disk)
 
 static void take_mode(struct cache *cache, const struct mode *mode)
 {
-	static const struct disk_ops ops = {
-		.submit = cache_submit, .measure = cache_measure, .free = cache_free
-	};
+	static const struct disk_ops ops = { .submit = cache_submit,
+		.measure = cache_measure,
+		.has_lost = cache_has_lost,
+		.free = cache_free };
 
 	cache->disk.ops = &ops;
 	cache->disk.facts = cache->below->facts;

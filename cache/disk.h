@@ -32,6 +32,9 @@ struct disk_facts {
 	bool can_status; /* else its disk_submit() knows no BLOCK_STATUS; disk_status() does for any disk */
 	bool can_multi_conn; /* a flush covers writes of other sessions of this disk */
 	bool rotational;
+	/* What keeps its bytes, as a number: the same for every disk on the same file or device that is opened in this boot
+	 * of the machine, by whichever process. 0: what it keeps ends with it, or may. */
+	uint64_t identity;
 };
 
 /* disk_submit() returned this: done() runs later. Every other value is the final status. */
@@ -45,6 +48,8 @@ struct disk_ops {
 	bool (*recall)(struct disk *disk, struct block_req *req);
 	/* As disk_measure(); NULL: the size never changes. */
 	void (*measure)(struct disk *disk);
+	/* As disk_has_lost(); NULL: never. */
+	bool (*has_lost)(struct disk *disk);
 	/* Frees the disk and the disks below it that it owns; no request may be in flight. */
 	void (*free)(struct disk *disk);
 };
@@ -99,6 +104,13 @@ static inline void disk_measure(struct disk *disk)
 {
 	if (disk->ops->measure)
 		disk->ops->measure(disk);
+}
+
+/* disk_has_lost() - whether writes that had completed may have been lost since it was opened, because they could not be
+ * made stable; every flush fails then. Any thread. */
+static inline bool disk_has_lost(struct disk *disk)
+{
+	return disk->ops->has_lost && disk->ops->has_lost(disk);
 }
 
 static inline void disk_free(struct disk *disk)

@@ -17,6 +17,7 @@
 
 #include "cache/file.h"
 #include "cache/file_facts.h"
+#include "cache/identity.h"
 #include "cache/iov.h"
 #include "conf/container.h"
 #include "conf/log.h"
@@ -232,6 +233,11 @@ static void file_measure(struct disk *disk)
 	disk->facts.size = size;
 }
 
+static bool file_has_lost(struct disk *disk)
+{
+	return flush_has_failed(&file_of(disk)->flush);
+}
+
 static void file_close(struct file *file)
 {
 	file_lock_drop(&file->lock);
@@ -265,7 +271,9 @@ static void file_free(struct disk *disk)
 	file_close(file);
 }
 
-static const struct disk_ops file_ops = { .submit = file_submit, .measure = file_measure, .free = file_free };
+static const struct disk_ops file_ops = {
+	.submit = file_submit, .measure = file_measure, .has_lost = file_has_lost, .free = file_free
+};
 
 /* What went wrong while opening, for an operator. */
 struct complaint {
@@ -441,6 +449,7 @@ int disk_file_open(
 	error = open_data(file, manner, &found, &facts, &complaint);
 	if (!error) {
 		take_facts(file, manner, &facts);
+		file->disk.facts.identity = identity_of(file->fd, &found);
 		error = open_sync(file, manner, &found, &complaint);
 	}
 	if (!error && !manner->looks)

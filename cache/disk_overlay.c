@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cache/disk_file.h"
+#include "cache/identity.h"
 #include "cache/overlay.h"
 #include "cache/overlay_file.h"
 #include "conf/container.h"
@@ -96,6 +97,12 @@ static int overlay_submit(struct disk *disk, struct block_req *req)
 	return submit[req->op](overlay, req);
 }
 
+/* Without a file there is nothing to be made stable. */
+static bool overlay_has_lost(struct disk *disk)
+{
+	return overlay_keeps(overlay_of(disk)) && disk_has_lost(overlay_of(disk)->store);
+}
+
 static void fini(struct overlay *overlay)
 {
 	overlay_commit_fini(&overlay->commit);
@@ -135,12 +142,15 @@ static struct disk_facts facts_of(const struct overlay *overlay)
 		.can_status = true,
 		.can_multi_conn = true,
 		.rotational = base->rotational || store->rotational,
+		.identity = overlay_keeps(overlay) ? identity_join(base->identity, store->identity) : 0,
 	};
 }
 
 int disk_overlay_new(struct disk *base, struct disk *store, struct disk *file, struct disk **out)
 {
-	static const struct disk_ops ops = { .submit = overlay_submit, .free = overlay_free };
+	static const struct disk_ops ops = {
+		.submit = overlay_submit, .has_lost = overlay_has_lost, .free = overlay_free
+	};
 	struct overlay *overlay = calloc(1, sizeof(*overlay));
 	int error;
 

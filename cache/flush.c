@@ -153,6 +153,16 @@ int flush_now(struct flush *flush)
 	return flush->failed ? -EIO : 0;
 }
 
+bool flush_has_failed(struct flush *flush)
+{
+	bool failed;
+
+	pthread_mutex_lock(&flush->lock);
+	failed = flush->failed;
+	pthread_mutex_unlock(&flush->lock);
+	return failed;
+}
+
 struct flush_counts flush_count(struct flush *flush)
 {
 	struct flush_counts counts;

@@ -58,4 +58,7 @@ static inline bool flush_is_busy(const struct flush *flush)
 	return atomic_load_explicit(&flush->busy, memory_order_relaxed);
 }
 
+/* Whether a sync has failed. Any thread. */
+bool flush_has_failed(struct flush *flush);
+
 struct flush_counts flush_count(struct flush *flush);

@@ -45,7 +45,6 @@ int uring_init(struct uring *uring)
 	uring->last_task = &uring->first_task;
 	uring->first_later = NULL;
 	uring->last_later = &uring->first_later;
-	uring->expected = 0;
 	uring->begun = uring->burst = 0;
 	uring->owner = pthread_self();
 	uring->stopping = false;
@@ -92,7 +91,7 @@ static int submit(struct uring *uring)
 	/* A task may have stopped us: then nothing more will complete. */
 	if (uring->first_later || uring->stopping)
 		return io_uring_submit_and_get_events(&uring->ring);
-	return io_uring_submit_and_wait(&uring->ring, 1 + uring->expected);
+	return io_uring_submit_and_wait(&uring->ring, 1);
 }
 
 static void handle_completions(struct uring *uring)

@@ -33,7 +33,6 @@ struct uring {
 	struct uring_op on_mail;
 	struct uring_task *first_task, **last_task;   /* of this turn */
 	struct uring_task *first_later, **last_later; /* of the next one */
-	unsigned expected;     /* completions to come at once, that are no reason not to sleep */
 	unsigned begun, burst; /* requests: of this turn, and of the last one that had some */
 	pthread_t owner;
 	bool stopping;
@@ -63,19 +62,6 @@ struct io_uring_sqe *uring_sqe(struct uring *uring, struct uring_op *op);
 /* uring_reserve() - make sure that the next @count calls of uring_sqe() go to the kernel in one submission, as linked
  * entries must; @count at most URING_ENTRIES. */
 void uring_reserve(struct uring *uring, unsigned count);
-
-/* uring_expect() - an operation in this turn's submission ends in it, whatever becomes of it (a send with MSG_DONTWAIT, for
- * one), and there is nothing to do then: the ring may sleep on, and its done() wait for something else. One call of
- * uring_expect_no_more() for each: in its done(), or before, if there is something to do after all. */
-static inline void uring_expect(struct uring *uring)
-{
-	uring->expected++;
-}
-
-static inline void uring_expect_no_more(struct uring *uring)
-{
-	uring->expected--;
-}
 
 /* uring_count_request() - one more request begins in this turn.
  * Returns how many there probably are in it: that many share the system call of its submission. */

@@ -31,7 +31,7 @@
 #define ERROR_OFFSET sizeof(uint64_t)
 #define ERROR_MAX    (ERROR_FIXED + NBD_STRING_MAX + ERROR_OFFSET)
 #define HEAD_MAX     (sizeof(struct nbd_chunk_header) + ERROR_MAX)
-static_assert(HEAD_MAX <= BULK_BYTES * 2 && HEAD_MAX < REPLY_READER_BYTES, "R4: every head fits");
+static_assert(HEAD_MAX + BULK_BYTES <= REPLY_READER_BYTES, "R4: every head fits");
 
 /* A cookie: the command's place in the pool, below the number of its issue. */
 #define PLACE_BITS 16
@@ -40,7 +40,7 @@ static_assert(ENGINE_COMMANDS_MAX == 1u << PLACE_BITS, "every place has its bits
 const char *reply_fault_words(enum reply_fault fault)
 {
 	static const char *const words[REPLY_FAULTS] = {
-#define REPLY_FAULT(name, words) [REPLY_FAULT_##name] = words,
+#define REPLY_FAULT(name, words) [REPLY_FAULT_##name] = (words),
 #include "client/reply_faults.def"
 #undef REPLY_FAULT
 	};

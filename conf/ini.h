@@ -13,8 +13,8 @@
 
 #include <stddef.h>
 
-/* A configuration of a thousand devices is a tenth of it. */
-#define INI_FILE_MAX (1u << 20)
+/* A configuration of ten thousand exports is a tenth of it. */
+#define INI_FILE_MAX (16u << 20)
 
 /* Of one line, bytes: the longest URI and more. */
 #define INI_LINE_MAX 4096u

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "server/meta_query.h"
-
 /* The row of a command, by its number. DISC is the session's own. */
 enum { ROWS = NBD_CMD_BLOCK_STATUS + 1 };
 static const struct {
@@ -129,13 +127,14 @@ static const char *find_fault(
 		return "a flag that is unknown, not offered, or not for this command";
 	if (command->type == NBD_CMD_FLUSH && (command->offset || command->length))
 		return "offset and length of a flush must be zero";
-	if (command->type == NBD_CMD_BLOCK_STATUS && !dialect.allocation)
+	if (command->type == NBD_CMD_BLOCK_STATUS && !dialect.contexts)
 		return "no metadata context is selected for this export";
 	if (command->type == NBD_CMD_WRITE && dialect.headers == HEADERS_EXTENDED &&
 		!(command->flags & NBD_CMD_FLAG_PAYLOAD_LEN))
 		return "a write without its payload";
-	if (command_names_contexts(command) && command->payload != COMMAND_CONTEXTS_MAX &&
-		command->payload != sizeof(uint64_t))
+	if (command_names_contexts(command) &&
+		(command->payload < sizeof(uint64_t) || command->payload > COMMAND_CONTEXTS_MAX ||
+			command->payload % sizeof(uint32_t)))
 		return "not the payload of a block status with these contexts";
 	return NULL;
 }
@@ -156,13 +155,22 @@ int command_check(const struct command *command, const struct disk_facts *facts,
 }
 
 int command_check_contexts(const struct command *command, const struct disk_facts *facts,
-	const uint8_t *payload, struct block_req *block, bool *asks, const char **why)
+	struct dialect dialect, const uint8_t *payload, struct block_req *block, unsigned *contexts,
+	const char **why)
 {
 	block->length = nbd_get64(payload);
-	*asks = command->payload > sizeof(uint64_t);
-	*why = "an unknown metadata context";
-	if (*asks && nbd_get32(payload + sizeof(uint64_t)) != META_ALLOCATION_ID)
-		return -EINVAL;
+	*contexts = 0;
+	for (uint64_t at = sizeof(uint64_t); at < command->payload; at += sizeof(uint32_t)) {
+		uint32_t id = nbd_get32(payload + at);
+
+		*why = "an unknown metadata context";
+		if (id > META_CONTEXTS || !(dialect.contexts & META_BIT(id)))
+			return -EINVAL;
+		*why = "a metadata context is named twice";
+		if (*contexts & META_BIT(id))
+			return -EINVAL;
+		*contexts |= META_BIT(id);
+	}
 	return explain(disk_check(facts, block), why);
 }
 

@@ -47,14 +47,15 @@ int command_check(const struct command *command, const struct disk_facts *facts,
 	struct block_req *block, const char **why);
 
 /* The longest payload of a block status that can be right: a length, and the id of each context there is. */
-#define COMMAND_CONTEXTS_MAX (sizeof(uint64_t) + sizeof(uint32_t))
+#define COMMAND_CONTEXTS_MAX (sizeof(uint64_t) + META_CONTEXTS * sizeof(uint32_t))
 
 /* command_check_contexts() - the rest of the check of a @command that names contexts and passed command_check().
  * @payload: command->payload bytes.
- * @asks: gets whether it names any context at all: if not, there is nothing to be told.
- * Returns as command_check(); -EINVAL also for contexts that are unknown or named twice. */
+ * @contexts: gets META_BIT() of those it names: if none, there is nothing to be told.
+ * Returns as command_check(); -EINVAL also for contexts that are unknown, not selected, or named twice. */
 int command_check_contexts(const struct command *command, const struct disk_facts *facts,
-	const uint8_t *payload, struct block_req *block, bool *asks, const char **why);
+	struct dialect dialect, const uint8_t *payload, struct block_req *block, unsigned *contexts,
+	const char **why);
 
 /* nbd_error_of() - the error value for @status, 0 or -errno. */
 enum nbd_error nbd_error_of(int status);

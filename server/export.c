@@ -2,11 +2,13 @@
 #include "server/export.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cache/disk_memory.h"
+#include "cache/volatile.h"
 #include "conf/log.h"
 #include "conf/size.h"
 #include "server/nbd_wire.h"
@@ -40,6 +42,16 @@ void exports_fini(struct exports *exports)
 		export_free(export);
 	}
 	exports_init(exports);
+}
+
+static void announce_volatile(const struct export *export)
+{
+	char name[NAME_SHOWN], size[32];
+
+	if (export->volatile_disk)
+		log_info("export '%s' has a volatile cache of %s, for power cuts to lose",
+			log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+			size_text(export->spec.volatile_bytes, size, sizeof(size)));
 }
 
 static void announce(const struct export *export)
@@ -101,25 +113,56 @@ static void tell_size(struct export *export, uint64_t size)
 	export->size_told = size;
 }
 
+struct watch {
+	void (*lost)(void *context, struct export *export);
+	void *context;
+};
+
+static void tell_loss(struct export *export)
+{
+	char name[NAME_SHOWN];
+
+	log_error("export '%s' may have lost writes that were acknowledged; its connections end, its "
+		  "verifier is "
+		  "%016" PRIx64,
+		log_quote(name, sizeof(name), export->spec.name, strlen(export->spec.name)),
+		export_verifier(export));
+}
+
+/* One of a folder is not closed meanwhile. */
 static void measure(void *context, struct export *export)
 {
+	const struct watch *watch = context;
 	uint64_t size;
 
-	(void)context;
 	disk_measure(export->disk);
 	size = export->disk->facts.size;
 	if (size != export->size_told)
 		tell_size(export, size);
+	if (export->loss_told || !disk_has_lost(export->disk))
+		return;
+	export->loss_told = true;
+	tell_loss(export);
+	export->users++;
+	watch->lost(watch->context, export);
 }
 
-void exports_measure(struct exports *exports)
+void exports_measure(
+	struct exports *exports, void (*lost)(void *context, struct export *export), void *context)
 {
+	struct watch watch = { lost, context };
+
 	for (struct export *export = exports->first; export; export = export->next) {
 		if (export->folder)
-			export_folder_for_each(export->folder, measure, NULL);
+			export_folder_for_each(export->folder, measure, &watch);
 		else
-			measure(NULL, export);
+			measure(&watch, export);
 	}
+}
+
+uint64_t export_verifier(const struct export *export)
+{
+	return verifier_value(&export->verifier, export->disk);
 }
 
 static struct export *find_disk(const struct exports *exports, const char *name, size_t length)
@@ -149,14 +192,32 @@ static const char *file_written(const struct export_spec *spec)
 	return spec->has_overlay ? spec->overlay : spec->path;
 }
 
-static int open_disk(const struct export_spec *spec, struct disk **out, char *why, size_t why_size)
+/* Puts the volatile cache above @below, if there is to be one. */
+static int add_volatile(struct export *export, struct disk **below)
 {
+	int error;
+
+	if (!export->spec.volatile_bytes)
+		return 0;
+	error = volatile_open(*below, export->spec.volatile_bytes, &export->volatile_disk);
+	if (error)
+		disk_free(*below);
+	else
+		*below = export->volatile_disk;
+	return error;
+}
+
+static int open_disk(struct export *export, char *why, size_t why_size)
+{
+	const struct export_spec *spec = &export->spec;
 	struct disk *below;
 	int error = open_below(spec, &below, why, why_size);
 
 	if (error)
 		return error;
-	error = cache_apply(spec->mode, below, file_written(spec), out);
+	error = add_volatile(export, &below);
+	if (!error)
+		error = cache_apply(spec->mode, below, file_written(spec), &export->disk);
 	if (error)
 		snprintf(why, why_size, "%s: %s", spec->path, strerror(-error));
 	return error;
@@ -184,14 +245,16 @@ static int export_open(const struct exports *exports, struct export *export, cha
 		snprintf(why, why_size, "there is one of that name already");
 		return -EEXIST;
 	}
-	error = open_disk(spec, &export->disk, why, why_size);
+	error = open_disk(export, why, why_size);
 	if (!error)
 		error = export_inject(export, spec, why, why_size);
 	if (!error && spec->record)
 		error = recording_start(export, spec->record, why, why_size);
-	if (!error)
-		export->size_told = export->disk->facts.size;
-	return error;
+	if (error)
+		return error;
+	export->size_told = export->disk->facts.size;
+	verifier_init(&export->verifier, &export->disk->facts);
+	return 0;
 }
 
 int exports_add(struct exports *exports, struct export_spec *spec, char *why, size_t why_size)
@@ -222,6 +285,7 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 	*exports->last = export;
 	exports->last = &export->next;
 	announce(export);
+	announce_volatile(export);
 	warn_of_faults(export);
 	return 0;
 }
@@ -274,7 +338,7 @@ uint16_t export_flags(const struct export *export, struct dialect dialect)
 		flags |= NBD_FLAG_CAN_MULTI_CONN;
 	if (dialect.headers != HEADERS_SIMPLE)
 		flags |= NBD_FLAG_SEND_DF;
-	if (dialect.headers == HEADERS_EXTENDED && dialect.allocation)
+	if (dialect.headers == HEADERS_EXTENDED && dialect.contexts)
 		flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
 	return flags;
 }

@@ -15,14 +15,21 @@
 #include "server/export_folder.h"
 #include "server/export_spec.h"
 #include "server/fault.h"
+#include "server/verifier.h"
 
 struct export
 {
 	struct export *next; /* owned by struct exports, or its folder */
 	struct export_spec spec;
-	struct disk *disk;	      /* owned; shared by all workers; NULL: a folder */
+	struct disk *disk; /* owned; shared by all workers; NULL: a folder */
+	/* borrowed: the layer of disk that loses writes in a power cut; NULL: there is none */
+	struct disk *volatile_disk;
+	/* The main thread's. */
+	uint64_t size_told; /* bytes, as the log knows */
+	struct verifier verifier;
+	bool loss_told;		      /* the log and the clients know of a failed sync */
+	bool down;		      /* it has no power, and takes no clients */
 	struct fault_set faults;      /* what its description says, and what is added while it is open */
-	uint64_t size_told;	      /* bytes, as the log knows */
 	struct disk *record;	      /* owned; a layer of disk's; NULL: it has never been recorded */
 	struct export_folder *folder; /* owned: the files, each of which is an export */
 	struct export_folder *home;   /* borrowed: of a file in a folder, which outlives it; else NULL */
@@ -42,8 +49,13 @@ void exports_fini(struct exports *exports);
  * Returns 0 and says in the log what is exported; or -errno with the reason in @why: "export 'NAME': ...". */
 int exports_add(struct exports *exports, struct export_spec *spec, char *why, size_t why_size);
 
-/* exports_measure() - look for exports that have grown or shrunk, and tell the log. For the main thread. */
-void exports_measure(struct exports *exports);
+/* exports_measure() - look for exports that have grown or shrunk, and tell the log; and for those that have lost writes, of which
+ * each is told @lost once, as a reference that it has to put. For the main thread. */
+void exports_measure(
+	struct exports *exports, void (*lost)(void *context, struct export *export), void *context);
+
+/* The write verifier, as it is now. For the main thread. */
+uint64_t export_verifier(const struct export *export);
 
 /* The export of that name, or the first folder that has it, or NULL. @name: @length bytes of a client, or of anyone.
  * Opens nothing: first comes the question whether its spec allows the client to see it. */

@@ -142,6 +142,7 @@ static struct export *new_export(
 	struct export_folder *folder, const struct export_spec *spec, const char *name)
 {
 	struct export *export = calloc(1, sizeof(*export));
+	char why[128];
 
 	if (!export)
 		return NULL;
@@ -154,7 +155,7 @@ static struct export *new_export(
 	if (asprintf(&export->spec.path, "%s/%s", spec->path, name) < 0)
 		export->spec.path = NULL;
 	fault_set_init(&export->faults, export->spec.name);
-	if (export->spec.name && export->spec.path && export_inject(export, spec, NULL, 0) == 0)
+	if (export->spec.name && export->spec.path && export_inject(export, spec, why, sizeof(why)) == 0)
 		return export;
 	free_export(export);
 	return NULL;
@@ -210,6 +211,7 @@ struct export *export_folder_open(struct export_folder *folder, const struct exp
 		return NULL;
 	}
 	export->size_told = export->disk->facts.size;
+	verifier_init(&export->verifier, &export->disk->facts);
 	if (!looks)
 		add_open(folder, export);
 	return export;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/volatile.h"
 #include "conf/size.h"
 #include "server/fault_rule.h"
 #include "server/nbd_wire.h"
@@ -60,6 +61,19 @@ static int set_record(struct export_spec *spec, const char *value, const struct 
 		return REFUSE(why, "'record' needs a file");
 	spec->record = strdup(value);
 	return spec->record ? 0 : -ENOMEM;
+}
+
+static int set_volatile(struct export_spec *spec, const char *value, const struct why *why)
+{
+	if (strcmp(value, "on") == 0) {
+		spec->volatile_bytes = VOLATILE_BYTES_DEFAULT;
+		return 0;
+	}
+	if (size_parse(value, &spec->volatile_bytes) || spec->volatile_bytes < VOLATILE_BYTES_LEAST ||
+		spec->volatile_bytes > VOLATILE_BYTES_MOST)
+		return REFUSE(why, "'volatile' is 'on', or a size from %uK to %uM: '%s'",
+			VOLATILE_BYTES_LEAST >> 10, VOLATILE_BYTES_MOST >> 20, value);
+	return 0;
 }
 
 static int set_description(struct export_spec *spec, const char *value, const struct why *why)
@@ -127,7 +141,7 @@ static int set_fault(struct export_spec *spec, const char *value, const struct w
 	return more[spec->fault_count++] ? 0 : -ENOMEM;
 }
 
-enum { KEYS = 11 };
+enum { KEYS = 12 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
@@ -137,6 +151,7 @@ static const struct {
 	{ "cache", true, false, true, set_cache },
 	{ "readonly", false, false, true, set_readonly },
 	{ "overlay", true, false, true, set_overlay },
+	{ "volatile", true, false, false, set_volatile },
 	{ "record", true, false, false, set_record },
 	{ "description", true, false, false, set_description },
 	{ "tls", false, false, false, set_tls },
@@ -147,31 +162,45 @@ static const struct {
 	{ "fault", true, true, false, set_fault },
 };
 static const char known_keys[] =
-	"cache=MODE, readonly, overlay=FILE, record=FILE, description=TEXT, tls, "
+	"cache=MODE, readonly, overlay=FILE, volatile=on, record=FILE, description=TEXT, tls, "
 	"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE";
 
-static int set_field(struct export_spec *spec, char *field, unsigned *seen, const struct why *why)
+/* Returns the row of @key, or KEYS. */
+static unsigned row_of(const char *key)
+{
+	unsigned row = 0;
+
+	while (row < KEYS && strcmp(key, keys[row].name) != 0)
+		row++;
+	return row;
+}
+
+static int set_key(struct export_spec *spec, const char *key, const char *value, const struct why *why)
+{
+	unsigned row = row_of(key);
+
+	if (row == KEYS)
+		return REFUSE(why, "unknown key '%s'; known: %s", key, known_keys);
+	if (spec->keys_told & 1u << row && !keys[row].repeats)
+		return REFUSE(why, "'%s' is given twice", key);
+	spec->keys_told |= 1u << row;
+	if (keys[row].has_value && !value)
+		return REFUSE(why, "'%s' needs a value", key);
+	if (!keys[row].has_value && value)
+		return REFUSE(why, "'%s' takes no value", key);
+	return keys[row].set(spec, value, why);
+}
+
+static int set_field(struct export_spec *spec, char *field, const struct why *why)
 {
 	char *value = strchr(field, '=');
 
 	if (value)
 		*value++ = '\0';
-	for (unsigned i = 0; i < KEYS; i++) {
-		if (strcmp(field, keys[i].name) != 0)
-			continue;
-		if (*seen & 1u << i && !keys[i].repeats)
-			return REFUSE(why, "'%s' is given twice", field);
-		*seen |= 1u << i;
-		if (keys[i].is_for_files && spec->memory_size)
-			return REFUSE(why, "'%s' is not for memory", field);
-		if (keys[i].has_value && !value)
-			return REFUSE(why, "'%s' needs a value", field);
-		if (!keys[i].has_value && value)
-			return REFUSE(why, "'%s' takes no value", field);
-		return keys[i].set(spec, value, why);
-	}
-	return REFUSE(
-		why, "unknown key '%s'; known: %s (a comma in a path is written ',,')", field, known_keys);
+	if (row_of(field) == KEYS)
+		return REFUSE(why, "unknown key '%s'; known: %s (a comma in a path is written ',,')", field,
+			known_keys);
+	return set_key(spec, field, value, why);
 }
 
 static int set_memory(struct export_spec *spec, const struct why *why)
@@ -211,52 +240,76 @@ static char *split_field(char *field)
 	return NULL;
 }
 
-/* @path and what follows it. */
-static int set_path(struct export_spec *spec, char *path, const struct why *why)
+static int set_name(struct export_spec *spec, const char *name, const struct why *why)
 {
-	char *next = split_field(path);
-	unsigned seen = 0;
-	int error;
+	if (strlen(name) > NBD_STRING_MAX)
+		return REFUSE(why, "the name is longer than %d bytes", NBD_STRING_MAX);
+	spec->name = strdup(name);
+	return spec->name ? 0 : -ENOMEM;
+}
 
+static int set_place(struct export_spec *spec, const char *path, const struct why *why)
+{
 	if (!*path)
 		return REFUSE(why, "the path is empty");
 	spec->path = strdup(path);
 	if (!spec->path)
 		return -ENOMEM;
-	error = spec->is_folder ? 0 : set_memory(spec, why);
+	return spec->is_folder ? 0 : set_memory(spec, why);
+}
+
+/* What fits together, once all is there. */
+static int finish(const struct export_spec *spec, const struct why *why)
+{
+	for (unsigned row = 0; row < KEYS; row++)
+		if (spec->memory_size && spec->keys_told & 1u << row && keys[row].is_for_files)
+			return REFUSE(why, "'%s' is not for memory", keys[row].name);
+	if (spec->has_overlay && spec->is_folder)
+		return REFUSE(why, "'overlay' is not for directories");
+	if (spec->record && spec->is_folder)
+		return REFUSE(why, "'record' is not for directories");
+	if (spec->has_overlay && spec->readonly)
+		return REFUSE(why, "'overlay' takes writes, 'readonly' does not");
+	if (spec->volatile_bytes && spec->is_folder)
+		return REFUSE(why, "'volatile' is not for directories");
+	if (spec->volatile_bytes && spec->readonly)
+		return REFUSE(why, "'volatile' holds writes, and 'readonly' takes none");
+	return 0;
+}
+
+/* @path and what follows it. */
+static int set_path(struct export_spec *spec, char *path, const struct why *why)
+{
+	char *next = split_field(path);
+	int error = set_place(spec, path, why);
+
 	while (next && !error) {
 		char *field = next;
 
 		next = split_field(field);
-		error = set_field(spec, field, &seen, why);
+		error = set_field(spec, field, why);
 	}
-	if (!error && spec->has_overlay && spec->is_folder)
-		return REFUSE(why, "'overlay' is not for directories");
-	if (!error && spec->record && spec->is_folder)
-		return REFUSE(why, "'record' is not for directories");
-	if (!error && spec->has_overlay && spec->readonly)
-		return REFUSE(why, "'overlay' takes writes, 'readonly' does not");
-	return error;
+	return error ? error : finish(spec, why);
 }
 
 static int set_named(struct export_spec *spec, char *text, const struct why *why)
 {
 	char *path = strchr(text, '=');
+	int error;
 
 	if (!path)
 		return REFUSE(why, "not NAME=PATH");
 	*path++ = '\0';
-	if (strlen(text) > NBD_STRING_MAX)
-		return REFUSE(why, "the name is longer than %d bytes", NBD_STRING_MAX);
-	spec->name = strdup(text);
-	return spec->name ? set_path(spec, path, why) : -ENOMEM;
+	error = set_name(spec, text, why);
+	return error ? error : set_path(spec, path, why);
 }
 
 static int set_folder(struct export_spec *spec, char *text, const struct why *why)
 {
+	int error = set_name(spec, "", why);
+
 	spec->is_folder = true;
-	spec->name = strdup("");
-	return spec->name ? set_path(spec, text, why) : -ENOMEM;
+	return error ? error : set_path(spec, text, why);
 }
 
 static int parse(const char *text, int (*set)(struct export_spec *, char *, const struct why *),
@@ -283,6 +336,50 @@ int export_spec_parse_folder(const char *text, struct export_spec *spec, char *w
 {
 	return parse(text, set_folder, spec, why, why_size);
 }
+
+/* -- key by key --------------------------------------------------------------------------------------------------- */
+
+int export_spec_begin(const char *name, struct export_spec *spec, char *why, size_t why_size)
+{
+	*spec = (struct export_spec){ .mode = CACHE_writeback };
+	snprintf(why, why_size, "out of memory");
+	return set_name(spec, name, &(struct why){ why, why_size });
+}
+
+int export_spec_place(struct export_spec *spec, const char *path, bool is_folder, char *why, size_t why_size)
+{
+	const struct why where = { why, why_size };
+
+	if (spec->path)
+		return REFUSE(&where, "there is a path already: '%s'", spec->path);
+	snprintf(why, why_size, "out of memory");
+	spec->is_folder = is_folder;
+	if (is_folder)
+		*spec->name = '\0';
+	return set_place(spec, path, &where);
+}
+
+bool export_spec_key_is_flag(const char *key)
+{
+	unsigned row = row_of(key);
+
+	return row < KEYS && !keys[row].has_value;
+}
+
+int export_spec_set(struct export_spec *spec, const char *key, const char *value, char *why, size_t why_size)
+{
+	snprintf(why, why_size, "out of memory");
+	return set_key(spec, key, value, &(struct why){ why, why_size });
+}
+
+int export_spec_finish(const struct export_spec *spec, char *why, size_t why_size)
+{
+	const struct why where = { why, why_size };
+
+	return spec->path ? finish(spec, &where) : REFUSE(&where, "the path is missing");
+}
+
+/* -- as a whole --------------------------------------------------------------------------------------------------- */
 
 int export_spec_file(const char *path, struct export_spec *spec)
 {

@@ -1,4 +1,5 @@
 /* server/fault_parse.c -- cuts a rule into words, and looks each up in the tables. */
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -49,17 +50,26 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* From @from on. Returns where the next begins. */
+static char *skip_spaces(char *text)
+{
+	while (is_space(*text))
+		text++;
+	return text;
+}
+
+/* From @from on. Returns what is behind it, or NULL where a quote does not end. */
 static char *cut_word(struct reader *reader, char *from)
 {
 	struct word *word = &reader->words[reader->count];
 	char *end;
 
+	/* Each takes two bytes at least. */
+	assert(reader->count < WORDS_MAX);
 	*word = (struct word){ .text = from, .column = (unsigned)(from - reader->copy) + 1 };
 	if (*from == '"') {
-		word->text = ++from;
+		word->text = from + 1;
 		word->quoted = true;
-		end = strchr(from, '"');
+		end = strchr(word->text, '"');
 		if (!end)
 			return NULL;
 	} else {
@@ -72,13 +82,20 @@ static char *cut_word(struct reader *reader, char *from)
 	return end + 1;
 }
 
-/* The first word that ends with a colon ends the first part; the colon itself is cut away. Returns whether it does. */
-static bool take_colon(struct reader *reader)
+/* Whether the last word ends with a colon, which is cut away, or is a quote that is followed by one. @next: what is behind the
+ * word. */
+static bool take_colon(struct reader *reader, char **next)
 {
 	struct word *word = &reader->words[reader->count - 1];
 	size_t length = strlen(word->text);
 
-	if (reader->colon > 0 || word->quoted || length == 0 || word->text[length - 1] != ':')
+	if (word->quoted) {
+		if (**next != ':' || ((*next)[1] && !is_space((*next)[1])))
+			return false;
+		++*next;
+		return true;
+	}
+	if (word->text[length - 1] != ':')
 		return false;
 	word->text[length - 1] = '\0';
 	if (length == 1)
@@ -86,35 +103,31 @@ static bool take_colon(struct reader *reader)
 	return true;
 }
 
-static int cut(struct reader *reader, const char *text)
+static int check_bytes(struct reader *reader, const char *text, size_t length)
 {
-	size_t length = strlen(text);
-	bool colon = false;
-	char *next = reader->copy;
-
 	if (length > FAULT_RULE_MAX)
 		return refuse(reader, FAULT_RULE_MAX + 1, "a rule has %d bytes at most", FAULT_RULE_MAX);
 	for (size_t i = 0; i < length; i++)
 		if (iscntrl((unsigned char)text[i]) && text[i] != '\t')
 			return refuse(reader, (unsigned)i + 1, "a rule is one line of text");
+	return 0;
+}
+
+static int cut(struct reader *reader, const char *text)
+{
+	size_t length = strlen(text);
+	int error = check_bytes(reader, text, length);
+	bool colon = false;
+	char *next;
+
+	if (error)
+		return error;
 	memcpy(reader->copy, text, length + 1);
-	for (;;) {
-		while (is_space(*next))
-			next++;
-		if (!*next)
-			break;
-		if (reader->count == WORDS_MAX)
-			return refuse(reader, (unsigned)(next - reader->copy) + 1, "too many words");
+	for (next = skip_spaces(reader->copy); *next; next = skip_spaces(next)) {
 		next = cut_word(reader, next);
 		if (!next)
 			return refuse(reader, reader->words[reader->count].column, "the quote does not end");
-		/* A quoted word may be followed by the colon at once. */
-		if (!colon && reader->words[reader->count - 1].quoted && *next == ':' &&
-			(next[1] == '\0' || is_space(next[1]))) {
-			colon = true;
-			next++;
-			reader->colon = reader->count;
-		} else if (!colon && take_colon(reader)) {
+		if (!colon && take_colon(reader, &next)) {
 			colon = true;
 			reader->colon = reader->count;
 		}

@@ -22,10 +22,10 @@ struct unit {
 static const struct unit time_units[] = {
 	{ "ns", 1 },
 	{ "us", 1000 },
-	{ "ms", 1000 * 1000 },
-	{ "s", 1000 * 1000 * 1000 },
-	{ "m", UINT64_C(60) * 1000 * 1000 * 1000 },
-	{ "h", UINT64_C(3600) * 1000 * 1000 * 1000 },
+	{ "ms", UINT64_C(1000000) },
+	{ "s", UINT64_C(1000000000) },
+	{ "m", UINT64_C(60) * 1000000000 },
+	{ "h", UINT64_C(3600) * 1000000000 },
 };
 static const struct unit size_units[] = {
 	{ "", 1 },

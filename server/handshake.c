@@ -508,6 +508,17 @@ void handshakes_init(struct handshakes *handshakes, struct loop *loop, const str
 	};
 }
 
+void handshakes_expel(struct handshakes *handshakes, const struct export *export, enum close_reason reason)
+{
+	struct handshake *next;
+
+	for (struct handshake *handshake = handshakes->first; handshake; handshake = next) {
+		next = handshake->next;
+		if (negotiation_concerns(&handshake->negotiation, export))
+			handshake_close(handshake, reason);
+	}
+}
+
 void handshakes_close(struct handshakes *handshakes, enum close_reason reason)
 {
 	struct handshake *next;

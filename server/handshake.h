@@ -41,6 +41,9 @@ void handshakes_init(struct handshakes *handshakes, struct loop *loop, const str
  * @peer: copied. @origin: left when the connection has ended. */
 void handshake_start(struct handshakes *handshakes, int fd, const struct peer *peer, struct origin *origin);
 
+/* Ends those that have chosen @export, or have been told something about it that holds no longer. */
+void handshakes_expel(struct handshakes *handshakes, const struct export *export, enum close_reason reason);
+
 /* Those that a fault rule holds up go on, if it has gone or has released them. */
 void handshakes_look_at_faults(struct handshakes *handshakes);
 

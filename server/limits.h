@@ -92,10 +92,6 @@
 /* Turns of others' for which that holds after each of their requests. */
 #define TURNS_SHARED 64
 
-/* A message of replies, bytes, that is tried to be sent without waiting: one that the socket has room for, unless its
- * client is behind. */
-#define SEND_AT_ONCE_MAX (32u << 10)
-
 /* Data of the replies in one send, bytes; the reply that reaches it is the last. */
 #define SEND_BYTES_MAX (1u << 20)
 
@@ -154,7 +150,7 @@
 #define FAULT_OLD_BLOCK	    4096
 
 /* A reply that waits to be overtaken goes after this long, if no other comes. */
-#define FAULT_REORDER_MS 500
+#define FAULT_REORDER_MS 1000
 
 /* Requests that are delayed, replies that are withheld and ghost writes have no bound of their own: each keeps its place among
  * CONNECTION_REQUESTS_MAX and CONNECTION_BYTES_MAX, and a ghost its connection's place among --connections. */

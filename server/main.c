@@ -12,6 +12,7 @@
 #include "conf/cmdline.h"
 #include "conf/log.h"
 #include "conf/size.h"
+#include "server/config.h"
 #include "server/fault_rule.h"
 #include "server/limits.h"
 #include "server/server.h"
@@ -19,9 +20,10 @@
 #define LISTEN_DEFAULT "127.0.0.1:10809"
 
 struct settings {
-	const char **addresses; /* owned; as many as words of the command line at most */
-	struct export_spec *exports;
-	const char **faults;
+	const char **addresses;	     /* owned; each is of the command line or the file */
+	const char **faults;	     /* likewise */
+	struct export_spec *exports; /* owned, as is each */
+	struct config config;
 	unsigned address_count, export_count, fault_count;
 	unsigned workers;	     /* 0: not given */
 	struct server_limits limits; /* 0: not given */
@@ -32,14 +34,29 @@ struct settings {
 	bool verbose;
 };
 
+/* Room for one more than @count, in an array that doubles; NULL: out of memory. */
+static void *grow(void *array, unsigned count, size_t size, char *why)
+{
+	if ((count & (count - 1)) == 0)
+		array = reallocarray(array, count > 0 ? 2 * (size_t)count : 1, size);
+	if (!array)
+		snprintf(why, CMDLINE_WHY_SIZE, "out of memory");
+	return array;
+}
+
 static int set_listen(void *settings, const char *value, char *why)
 {
 	struct settings *set = settings;
+	const char **more;
 
 	if (!address_looks(value)) {
 		snprintf(why, CMDLINE_WHY_SIZE, "not " ADDRESS_FORMS);
 		return -1;
 	}
+	more = grow(set->addresses, set->address_count, sizeof(more[0]), why);
+	if (!more)
+		return -1;
+	set->addresses = more;
 	set->addresses[set->address_count++] = value;
 	return 0;
 }
@@ -52,14 +69,26 @@ static int set_single(void *settings, const char *value, char *why)
 	return 0;
 }
 
-static int set_export(void *settings, const char *value, char *why)
+/* Takes @spec over. */
+static int add_export(void *settings, struct export_spec *spec, char *why)
 {
 	struct settings *set = settings;
+	struct export_spec *more = grow(set->exports, set->export_count, sizeof(*more), why);
 
-	if (export_spec_parse(value, &set->exports[set->export_count], why, CMDLINE_WHY_SIZE))
+	if (!more) {
+		export_spec_fini(spec);
 		return -1;
-	set->export_count++;
+	}
+	set->exports = more;
+	set->exports[set->export_count++] = *spec;
 	return 0;
+}
+
+static int set_export(void *settings, const char *value, char *why)
+{
+	struct export_spec spec;
+
+	return export_spec_parse(value, &spec, why, CMDLINE_WHY_SIZE) ? -1 : add_export(settings, &spec, why);
 }
 
 static int set_tls(void *settings, const char *value, char *why)
@@ -102,22 +131,26 @@ static int set_tls_verify_peer(void *settings, const char *value, char *why)
 
 static int set_export_dir(void *settings, const char *value, char *why)
 {
-	struct settings *set = settings;
+	struct export_spec spec;
 
-	if (export_spec_parse_folder(value, &set->exports[set->export_count], why, CMDLINE_WHY_SIZE))
-		return -1;
-	set->export_count++;
-	return 0;
+	return export_spec_parse_folder(value, &spec, why, CMDLINE_WHY_SIZE)
+		       ? -1
+		       : add_export(settings, &spec, why);
 }
 
 static int set_fault(void *settings, const char *value, char *why)
 {
 	struct settings *set = settings;
 	struct fault_rule rule;
+	const char **more;
 
 	if (fault_rule_parse(value, FAULT_ON_CLIENTS, &rule, why, CMDLINE_WHY_SIZE))
 		return -1;
 	fault_rule_fini(&rule);
+	more = grow(set->faults, set->fault_count, sizeof(more[0]), why);
+	if (!more)
+		return -1;
+	set->faults = more;
 	set->faults[set->fault_count++] = value;
 	return 0;
 }
@@ -176,6 +209,7 @@ static int set_verbose(void *settings, const char *value, char *why)
 static int take_file(void *settings, const char *word, char *why)
 {
 	struct settings *set = settings;
+	struct export_spec spec;
 
 	for (unsigned i = 0; i < set->export_count; i++) {
 		if (set->exports[i].is_folder || *set->exports[i].name)
@@ -184,15 +218,21 @@ static int take_file(void *settings, const char *word, char *why)
 			why, CMDLINE_WHY_SIZE, "there is a default export already: %s", set->exports[i].path);
 		return -1;
 	}
-	if (export_spec_file(word, &set->exports[set->export_count])) {
+	if (export_spec_file(word, &spec)) {
 		snprintf(why, CMDLINE_WHY_SIZE, "out of memory");
 		return -1;
 	}
-	set->export_count++;
-	return 0;
+	return add_export(set, &spec, why);
 }
 
+static int set_config(void *settings, const char *value, char *why);
+
 static const struct cmdline_option options[] = {
+	{ "config", 0, "FILE",
+		"What FILE says, in nbd-server's dialect, as if it stood here: [generic] with options, and "
+		"a\n"
+		"section an export; vnbd.conf(5).",
+		set_config, NULL },
 	{ "listen", 'l', "ADDRESS",
 		"Listen on " ADDRESS_FORMS "; may be given several times,\n"
 		"with several addresses each. Default: " LISTEN_DEFAULT ". Without TLS, who can reach the\n"
@@ -208,6 +248,8 @@ static const struct cmdline_option options[] = {
 		"cache=writeback (default), writethrough, none, directsync; with unsafe, a power cut\n"
 		"loses data that clients believe flushed. readonly. overlay=FILE: PATH is only read, what\n"
 		"is written is in FILE; or lost when the server ends, with overlay=temporary.\n"
+		"volatile=on (or a SIZE): completed writes stay in a simulated disk cache until they are\n"
+		"flushed, for power cuts to lose: for tests.\n"
 		"record=FILE: every request is written there, for vnbd-replay(8).\n"
 		"description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
@@ -264,9 +306,26 @@ static const struct cmdline_option options[] = {
 	{ 0 },
 };
 
+static int set_config(void *settings, const char *value, char *why)
+{
+	struct settings *set = settings;
+	const struct config_taker taker = { options, settings, add_export };
+	char flaw[INI_WHY_SIZE];
+
+	if (set->config.text) {
+		snprintf(why, CMDLINE_WHY_SIZE, "there is a file already");
+		return -1;
+	}
+	if (config_read(value, &taker, &set->config, flaw) == 0)
+		return 0;
+	log_error("%s", flaw);
+	exit(CMDLINE_USAGE_EXIT);
+}
+
 static const struct cmdline cmdline = {
 	.program = "vnbd-server",
-	.synopsis = "[OPTION]... [FILE]\n[OPTION]... --export NAME=PATH[,KEY...]...",
+	.synopsis =
+		"[OPTION]... [FILE]\n[OPTION]... --export NAME=PATH[,KEY...]...\n[OPTION]... --config FILE",
 	.purpose = "Export files and block devices over NBD. FILE, a file or block device, is the default\n"
 		   "export, with the empty name.",
 	.options = options,
@@ -378,19 +437,6 @@ static int run(const struct settings *settings)
 	return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static void settings_init(struct settings *settings, int argc)
-{
-	*settings = (struct settings){
-		.addresses = calloc((size_t)argc + 1, sizeof(settings->addresses[0])),
-		.exports = calloc((size_t)argc + 1, sizeof(settings->exports[0])),
-		.faults = calloc((size_t)argc + 1, sizeof(settings->faults[0])),
-	};
-	if (!settings->addresses || !settings->exports || !settings->faults) {
-		log_error("out of memory");
-		exit(EXIT_FAILURE);
-	}
-}
-
 static void settings_fini(struct settings *settings)
 {
 	for (unsigned i = 0; i < settings->export_count; i++)
@@ -398,6 +444,7 @@ static void settings_fini(struct settings *settings)
 	free(settings->exports);
 	free(settings->addresses);
 	free(settings->faults);
+	config_fini(&settings->config);
 }
 
 static void settle_tls(struct settings *settings)
@@ -436,14 +483,13 @@ static void settle_limits(struct server_limits *limits)
 
 int main(int argc, char **argv)
 {
-	struct settings settings;
+	struct settings settings = { 0 };
 	int status;
 
 	log_open(cmdline.program, LOG_INFO);
-	settings_init(&settings, argc);
 	cmdline_parse(&cmdline, argc, argv, &settings);
 	if (settings.export_count == 0)
-		cmdline_fail(&cmdline, "nothing to export: give a FILE, --export or --export-dir");
+		cmdline_fail(&cmdline, "nothing to export: give a FILE, --export, --export-dir or --config");
 	settle_tls(&settings);
 	if (settings.single && settings.address_count > 0)
 		cmdline_fail(&cmdline, "--single serves one connection, and --listen waits for others");

@@ -45,22 +45,39 @@ static bool is(const char *query, uint32_t length, const char *word)
 	return length == strlen(word) && memcmp(query, word, length) == 0;
 }
 
-static int take_query(struct rest *rest, struct meta_query *out, const char **why)
+static bool begins(const char *query, uint32_t length, const char *word)
 {
-	const char *query;
-	uint32_t length;
-	int error = take_string(rest, &query, &length, why);
+	return length >= strlen(word) && memcmp(query, word, strlen(word)) == 0;
+}
 
-	if (error)
-		return error;
-	out->base |= is(query, length, NBD_CONTEXT_BASE);
-	out->allocation |= is(query, length, NBD_CONTEXT_ALLOCATION);
-	return 0;
+static bool has(const struct meta_query *query, const char *word,
+	bool (*matches)(const char *query, uint32_t length, const char *word))
+{
+	struct rest rest = { query->queries, query->queries_length };
+	const char *string, *why;
+	uint32_t length;
+	bool found = false;
+
+	for (uint32_t i = 0; i < query->count && !found; i++)
+		found = take_string(&rest, &string, &length, &why) == 0 && matches(string, length, word);
+	return found;
+}
+
+bool meta_query_has(const struct meta_query *query, const char *word)
+{
+	return has(query, word, is);
+}
+
+bool meta_query_has_prefix(const struct meta_query *query, const char *word)
+{
+	return has(query, word, begins);
 }
 
 int meta_query_parse(const uint8_t *data, uint32_t length, struct meta_query *out, const char **why)
 {
 	struct rest rest = { data, length };
+	const char *query;
+	uint32_t query_length;
 	int error;
 
 	*out = (struct meta_query){ 0 };
@@ -70,8 +87,10 @@ int meta_query_parse(const uint8_t *data, uint32_t length, struct meta_query *ou
 	*why = "the option is too short";
 	if (!take_number(&rest, &out->count))
 		return -EINVAL;
+	out->queries = rest.data;
+	out->queries_length = rest.length;
 	for (uint32_t i = 0; i < out->count; i++) {
-		error = take_query(&rest, out, why);
+		error = take_string(&rest, &query, &query_length, why);
 		if (error)
 			return error;
 	}

@@ -6,17 +6,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The id of base:allocation, the only metadata context there is, in replies to NBD_OPT_SET_META_CONTEXT and behind. */
-#define META_ALLOCATION_ID 1u
-
 struct meta_query {
-	const char *name; /* borrowed: in the option's data */
+	const char *name; /* borrowed: in the option's data, as queries */
 	uint32_t name_length;
-	uint32_t
-		count; /* queries; those that are not counted below are for namespaces and leaves we do not have */
-	bool allocation; /* "base:allocation" is among them */
-	bool base;	 /* "base:" is: a wildcard, but only in a list */
+	uint32_t count; /* queries, for whatever namespaces and leaves */
+	const uint8_t *queries;
+	uint32_t queries_length;
 };
 
 /* Returns 0, or -EINVAL with the reason in @why. */
 int meta_query_parse(const uint8_t *data, uint32_t length, struct meta_query *out, const char **why);
+
+/* Whether one of the queries of @query, which was parsed, is @word; or begins with it. */
+bool meta_query_has(const struct meta_query *query, const char *word);
+bool meta_query_has_prefix(const struct meta_query *query, const char *word);

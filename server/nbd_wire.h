@@ -116,6 +116,10 @@ enum nbd_reply_type {
 #define NBD_CONTEXT_ALLOCATION "base:allocation"
 enum nbd_state { NBD_STATE_HOLE = 1 << 0, NBD_STATE_ZERO = 1 << 1 };
 
+/* Our own: docs/vnbd-namespace.md */
+#define NBD_CONTEXT_VNBD     "vnbd:"
+#define NBD_CONTEXT_VERIFIER "vnbd:verifier:"
+
 /* "Error values" */
 enum nbd_error {
 	NBD_SUCCESS = 0,

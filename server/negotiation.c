@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +101,7 @@ static void forget_contexts(struct negotiation *negotiation)
 {
 	free(negotiation->status_of);
 	negotiation->status_of = NULL;
+	negotiation->contexts = 0;
 }
 
 /* What it would be with @export. Names tell: a folder's file is another object whenever it is opened. */
@@ -107,7 +110,8 @@ static struct dialect dialect_with(const struct negotiation *negotiation, const 
 	const char *selected = negotiation->status_of;
 
 	return (struct dialect){ .headers = negotiation->headers,
-		.allocation = selected && strcmp(selected, export->spec.name) == 0 };
+		.contexts =
+			selected && strcmp(selected, export->spec.name) == 0 ? negotiation->contexts : 0 };
 }
 
 /* Takes over the reference to @export. */
@@ -119,7 +123,11 @@ static void start_transmission(struct negotiation *negotiation, struct export *e
 	}
 	negotiation->export = export;
 	negotiation->dialect = dialect_with(negotiation, export);
-	negotiation->stage = NEGOTIATION_TRANSMISSION;
+	if (negotiation->dialect.contexts & META_BIT(META_VERIFIER) &&
+		negotiation->verifier != export_verifier(export))
+		end(negotiation, CLOSE_writes_lost);
+	else
+		negotiation->stage = NEGOTIATION_TRANSMISSION;
 }
 
 static bool is_secure(const struct negotiation *negotiation)
@@ -147,6 +155,10 @@ static void on_export_name(struct negotiation *negotiation, const struct option 
 		return;
 	}
 	export = find(negotiation, option->data, option->length);
+	if (export && export->down) {
+		end(negotiation, CLOSE_export_down);
+		return;
+	}
 	if (export)
 		export = export_get(export, (const char *)option->data, option->length, false);
 	if (!export) {
@@ -225,11 +237,11 @@ static void on_extended_headers(struct negotiation *negotiation, const struct op
 	acknowledge(negotiation, option->number);
 }
 
-static void reply_context(struct negotiation *negotiation, uint32_t option, uint32_t id)
+static void reply_context(struct negotiation *negotiation, uint32_t option, uint32_t id, const char *name)
 {
-	reply(negotiation, option, NBD_REP_META_CONTEXT, sizeof(id) + strlen(NBD_CONTEXT_ALLOCATION));
+	reply(negotiation, option, NBD_REP_META_CONTEXT, sizeof(id) + strlen(name));
 	out_add32(negotiation, id);
-	out_add(negotiation, NBD_CONTEXT_ALLOCATION, strlen(NBD_CONTEXT_ALLOCATION));
+	out_add(negotiation, name, strlen(name));
 }
 
 /* proto.md, "SELECTIVETLS mode": the answer for an export that needs TLS, and so also for one that does not exist, or a
@@ -242,50 +254,106 @@ static void refuse_export(struct negotiation *negotiation, uint32_t option)
 		refuse(negotiation, option, NBD_REP_ERR_TLS_REQD, "no export of that name without TLS");
 }
 
+/* "The requested export is not available." */
+static void refuse_down(struct negotiation *negotiation, uint32_t option)
+{
+	refuse(negotiation, option, NBD_REP_ERR_UNKNOWN, "the export has no power now");
+}
+
 /* Whether there is a query for an export that exists, or else it was refused. */
 static bool take_query(struct negotiation *negotiation, const struct option *option, struct meta_query *query)
 {
 	const char *why = "structured replies or extended headers have to be negotiated first";
+	const struct export *export;
 
 	if (negotiation->headers == HEADERS_SIMPLE ||
 		meta_query_parse(option->data, option->length, query, &why)) {
 		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
 		return false;
 	}
-	if (find(negotiation, query->name, query->name_length))
+	export = find(negotiation, query->name, query->name_length);
+	if (export && export->down) {
+		refuse_down(negotiation, option->number);
+		return false;
+	}
+	if (export)
 		return true;
 	/* Never NBD_REP_ERR_TLS_REQD: "SELECTIVETLS mode" has that for INFO and GO alone. */
 	refuse(negotiation, option->number, NBD_REP_ERR_UNKNOWN, "no export of that name");
 	return false;
 }
 
+#define VERIFIER_NAME_SIZE sizeof(NBD_CONTEXT_VERIFIER "0123456789abcdef")
+
+/* The context of the export's verifier, as it is now. Returns 0 where a folder's file cannot be opened; the log tells why. */
+static uint64_t name_verifier(
+	struct negotiation *negotiation, const struct meta_query *query, char name[VERIFIER_NAME_SIZE])
+{
+	struct export *export = find(negotiation, query->name, query->name_length);
+	uint64_t verifier;
+
+	export = export_get(export, query->name, query->name_length, true);
+	if (!export)
+		return 0;
+	verifier = export_verifier(export);
+	export_put(export);
+	snprintf(name, VERIFIER_NAME_SIZE, NBD_CONTEXT_VERIFIER "%016" PRIx64, verifier);
+	return verifier;
+}
+
+static bool asks_for_verifier(const struct meta_query *query, const char *name)
+{
+	return meta_query_has(query, NBD_CONTEXT_VNBD) || meta_query_has(query, NBD_CONTEXT_VERIFIER) ||
+	       meta_query_has(query, name);
+}
+
 static void on_list_meta_context(struct negotiation *negotiation, const struct option *option)
 {
+	char verifier[VERIFIER_NAME_SIZE];
 	struct meta_query query;
 
 	if (!take_query(negotiation, option, &query))
 		return;
 	/* The id "is reserved and SHOULD be set to zero". */
-	if (query.count == 0 || query.allocation || query.base)
-		reply_context(negotiation, option->number, 0);
+	if (query.count == 0 || meta_query_has(&query, NBD_CONTEXT_ALLOCATION) ||
+		meta_query_has(&query, NBD_CONTEXT_BASE))
+		reply_context(negotiation, option->number, 0, NBD_CONTEXT_ALLOCATION);
+	if ((query.count == 0 || meta_query_has_prefix(&query, NBD_CONTEXT_VNBD)) &&
+		name_verifier(negotiation, &query, verifier) &&
+		(query.count == 0 || asks_for_verifier(&query, verifier)))
+		reply_context(negotiation, option->number, 0, verifier);
 	acknowledge(negotiation, option->number);
+}
+
+static void select_context(struct negotiation *negotiation, const struct option *option,
+	enum meta_context context, const char *name)
+{
+	negotiation->contexts |= META_BIT(context);
+	reply_context(negotiation, option->number, context, name);
 }
 
 static void on_set_meta_context(struct negotiation *negotiation, const struct option *option)
 {
+	char verifier[VERIFIER_NAME_SIZE];
 	struct meta_query query;
 
 	/* It "replaces all previously-set metadata contexts (including when this command fails)". */
 	forget_contexts(negotiation);
 	if (!take_query(negotiation, option, &query))
 		return;
-	if (query.allocation) {
+	if (meta_query_has(&query, NBD_CONTEXT_ALLOCATION))
+		select_context(negotiation, option, META_ALLOCATION, NBD_CONTEXT_ALLOCATION);
+	if (meta_query_has_prefix(&query, NBD_CONTEXT_VNBD)) {
+		negotiation->verifier = name_verifier(negotiation, &query, verifier);
+		if (negotiation->verifier && asks_for_verifier(&query, verifier))
+			select_context(negotiation, option, META_VERIFIER, verifier);
+	}
+	if (negotiation->contexts) {
 		negotiation->status_of = strndup(query.name, query.name_length);
 		if (!negotiation->status_of) {
 			end(negotiation, CLOSE_memory);
 			return;
 		}
-		reply_context(negotiation, option->number, META_ALLOCATION_ID);
 	}
 	acknowledge(negotiation, option->number);
 }
@@ -366,6 +434,10 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 	export = find(negotiation, request.name, request.name_length);
 	if (!export) {
 		refuse_export(negotiation, option->number);
+		return;
+	}
+	if (export->down) {
+		refuse_down(negotiation, option->number);
 		return;
 	}
 	export = export_get(export, request.name, request.name_length, !chooses);
@@ -565,6 +637,12 @@ void negotiation_sent(struct negotiation *negotiation, size_t length)
 	assert(length <= negotiation->out.length);
 	negotiation->out.length -= length;
 	memmove(negotiation->out.bytes, negotiation->out.bytes + length, negotiation->out.length);
+}
+
+bool negotiation_concerns(const struct negotiation *negotiation, const struct export *export)
+{
+	return negotiation->export == export ||
+	       (negotiation->status_of && strcmp(negotiation->status_of, export->spec.name) == 0);
 }
 
 void negotiation_init(struct negotiation *negotiation, const struct exports *exports)

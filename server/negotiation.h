@@ -43,7 +43,9 @@ struct negotiation {
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed so far. */
 	enum headers headers;
-	char *status_of; /* owned: NULL, or the name of the export for which base:allocation is selected */
+	char *status_of;   /* owned: NULL, or the name of the export for which contexts are selected */
+	unsigned contexts; /* META_BIT() of these */
+	uint64_t verifier; /* that was told, if it is among them */
 	/* What TRANSMISSION starts with. */
 	struct dialect dialect;
 	struct export *export; /* owned: a reference; who takes it leaves NULL */
@@ -69,6 +71,9 @@ void negotiation_sent(struct negotiation *negotiation, size_t length);
 /* negotiation_secured() - the TLS handshake that STARTTLS asked for is done; who tells what the client proved in it. What
  * was agreed before is forgotten. */
 void negotiation_secured(struct negotiation *negotiation);
+
+/* Whether @export is what was chosen, or one of whose metadata contexts was told. */
+bool negotiation_concerns(const struct negotiation *negotiation, const struct export *export);
 
 /* The data of NBD_OPT_INFO and NBD_OPT_GO. */
 struct info_request {

@@ -1,9 +1,11 @@
 /* server/operator.c -- an operator's questions, a row each. */
 #include "server/operator.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cache/volatile.h"
 #include "conf/control_line.h"
 #include "server/server.h"
 #include "server/survey.h"
@@ -23,15 +25,34 @@ static json_t *mode_of(const struct export_spec *spec)
 	return spec->memory_size ? json_null() : json_string(cache_mode_name(spec->mode));
 }
 
+/* What its cache holds, or null. */
+static json_t *volatile_of(const struct export *export)
+{
+	struct volatile_counts counts;
+
+	if (!export->volatile_disk)
+		return json_null();
+	counts = volatile_count(export->volatile_disk);
+	return json_pack("{sIsIsI}", "size", (json_int_t) export->spec.volatile_bytes, "used",
+		(json_int_t)counts.bytes, "writes", (json_int_t)counts.held);
+}
+
+static json_t *verifier_of(const struct export *export)
+{
+	return json_sprintf("%016" PRIx64, export_verifier(export));
+}
+
 static void add_export(json_t *list, const struct export *export)
 {
 	const struct export_spec *spec = &export->spec;
 
-	json_array_append_new(list,
-		json_pack("{sososIsosbsI}", "name", control_text(spec->name), "path",
-			control_text(spec->path), "size", (json_int_t) export->disk->facts.size, "cache",
-			mode_of(spec), "readonly", (int)export->disk->facts.readonly, "connections",
-			(json_int_t)atomic_load_explicit(&export->connections, memory_order_relaxed)));
+	json_array_append_new(
+		list, json_pack("{sososIsosbsososbsI}", "name", control_text(spec->name), "path",
+			      control_text(spec->path), "size", (json_int_t) export->disk->facts.size,
+			      "cache", mode_of(spec), "readonly", (int)export->disk->facts.readonly,
+			      "verifier", verifier_of(export), "volatile", volatile_of(export), "down",
+			      (int)export->down, "connections",
+			      (json_int_t)atomic_load_explicit(&export->connections, memory_order_relaxed)));
 }
 
 static void add_open_file(void *list, struct export *export)
@@ -42,9 +63,10 @@ static void add_open_file(void *list, struct export *export)
 /* A row for itself, which has no name, and one for each file that a client uses. */
 static void add_folder(json_t *list, const struct export *export)
 {
-	json_array_append_new(list,
-		json_pack("{snsosnsosbsn}", "name", "path", control_text(export->spec.path), "size", "cache",
-			mode_of(&export->spec), "readonly", (int)export->spec.readonly, "connections"));
+	json_array_append_new(
+		list, json_pack("{snsosnsosbsnsnsbsn}", "name", "path", control_text(export->spec.path),
+			      "size", "cache", mode_of(&export->spec), "readonly", (int)export->spec.readonly,
+			      "verifier", "volatile", "down", 0, "connections"));
 	export_folder_for_each(export->folder, add_open_file, list);
 }
 

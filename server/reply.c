@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "server/extents.h"
-#include "server/meta_query.h"
 #include "server/nbd_wire.h"
 
 static bool is_read(const struct request *request)
@@ -13,16 +12,20 @@ static bool is_read(const struct request *request)
 	return request->command.type == NBD_CMD_READ && request->status == 0;
 }
 
-/* One whose client wants to be told nothing has no extents. */
+/* One whose client wants to be told nothing has no contexts. */
 static bool is_status(const struct request *request)
 {
-	return request->command.type == NBD_CMD_BLOCK_STATUS && request->status == 0 &&
-	       request->block.extents.count > 0;
+	return request->command.type == NBD_CMD_BLOCK_STATUS && request->status == 0 && request->contexts;
+}
+
+static bool tells(const struct request *request, enum meta_context context)
+{
+	return request->contexts & META_BIT(context);
 }
 
 bool reply_has_data(const struct request *request)
 {
-	return is_read(request) || is_status(request);
+	return is_read(request) || (is_status(request) && tells(request, META_ALLOCATION));
 }
 
 /* A head being written. */
@@ -172,24 +175,53 @@ static void put_read(struct head *head, const struct request *request, enum head
 	}
 }
 
-/* "NBD_REPLY_TYPE_BLOCK_STATUS", "NBD_REPLY_TYPE_BLOCK_STATUS_EXT" */
-static void put_status(
-	struct head *head, const struct request *request, enum headers headers, struct reply_piece *out)
+/* "NBD_REPLY_TYPE_BLOCK_STATUS", "NBD_REPLY_TYPE_BLOCK_STATUS_EXT": the head of a chunk with @count extents. */
+static void put_status_head(struct head *head, const struct request *request, enum headers headers, bool last,
+	enum meta_context context, uint32_t count)
 {
-	unsigned count = request->block.extents.count;
+	size_t length = count * extents_encoded_size(headers);
 
-	out->data = buffer_data(request->buffer);
-	out->length = count * extents_encoded_size(headers);
 	if (headers == HEADERS_EXTENDED) {
-		put_chunk(head, request, headers, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, true,
-			2 * sizeof(uint32_t) + out->length);
-		put32(head, META_ALLOCATION_ID);
+		put_chunk(head, request, headers, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, last,
+			2 * sizeof(uint32_t) + length);
+		put32(head, context);
 		put32(head, count);
 	} else {
-		put_chunk(head, request, headers, NBD_REPLY_TYPE_BLOCK_STATUS, true,
-			sizeof(uint32_t) + out->length);
-		put32(head, META_ALLOCATION_ID);
+		put_chunk(
+			head, request, headers, NBD_REPLY_TYPE_BLOCK_STATUS, last, sizeof(uint32_t) + length);
+		put32(head, context);
 	}
+}
+
+/* All that was asked about is alike: what the context has to tell is in its name. */
+static void put_verifier(struct head *head, const struct request *request, enum headers headers)
+{
+	put_status_head(head, request, headers, true, META_VERIFIER, 1);
+	if (headers == HEADERS_EXTENDED) {
+		put64(head, request->status_length);
+		put64(head, 0);
+	} else {
+		put32(head, (uint32_t)request->status_length);
+		put32(head, 0);
+	}
+}
+
+/* Where the chunk behind that of base:allocation begins, as a piece's end. */
+#define BEHIND_ALLOCATION 1u
+
+/* A chunk for each context. */
+static void put_status(struct head *head, const struct request *request, enum headers headers, uint64_t from,
+	struct reply_piece *out)
+{
+	if (from == BEHIND_ALLOCATION || !tells(request, META_ALLOCATION)) {
+		put_verifier(head, request, headers);
+		return;
+	}
+	out->data = buffer_data(request->buffer);
+	out->length = request->block.extents.count * extents_encoded_size(headers);
+	out->last = !tells(request, META_VERIFIER);
+	out->end = BEHIND_ALLOCATION;
+	put_status_head(head, request, headers, out->last, META_ALLOCATION, request->block.extents.count);
 }
 
 static void put_chunks(struct head *head, const struct request *request, enum headers headers, uint64_t from,
@@ -200,7 +232,7 @@ static void put_chunks(struct head *head, const struct request *request, enum he
 	else if (is_read(request))
 		put_read(head, request, headers, from, out);
 	else if (is_status(request))
-		put_status(head, request, headers, out);
+		put_status(head, request, headers, from, out);
 	else if (headers == HEADERS_EXTENDED || request->command.type == NBD_CMD_BLOCK_STATUS)
 		put_chunk(head, request, headers, NBD_REPLY_TYPE_NONE, true, 0);
 	else

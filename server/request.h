@@ -29,10 +29,13 @@ struct request {
 	struct session *session; /* borrowed: a session outlives its requests */
 	struct request *next;	 /* in the pool, or the session's list of replies */
 	struct command command;
-	int status;		     /* 0 or -errno, once REPLYING */
-	const char *why;	     /* a constant, for the client; NULL: the status says it all */
-	struct buffer *buffer;	     /* owned; NULL: no data */
-	size_t held;		     /* bytes wanted of buffer */
+	int status;	       /* 0 or -errno, once REPLYING */
+	const char *why;       /* a constant, for the client; NULL: the status says it all */
+	struct buffer *buffer; /* owned; NULL: no data */
+	size_t held;	       /* bytes wanted of buffer */
+	/* Of a block status: what is to be told, as META_BIT()s, and of how many bytes. */
+	unsigned contexts;
+	uint64_t status_length;
 	struct iovec iov;	     /* the data, for block */
 	struct injection *injection; /* borrowed: what faults do to it, while they do */
 	struct block_req block;

@@ -18,6 +18,7 @@
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/operator.h"
+#include "server/powercut_command.h"
 #include "server/recording.h"
 #include "server/session.h"
 
@@ -117,13 +118,21 @@ static void on_drain_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 		worker_kill(&server->workers[i]);
 }
 
+static void on_lost(void *context, struct export *export)
+{
+	struct server *server = context;
+
+	losses_found(&server->losses, export);
+}
+
 static void on_measure(struct ev_loop *ev, ev_timer *timer, int events)
 {
 	struct server *server = timer->data;
 
 	(void)ev;
 	(void)events;
-	exports_measure(&server->exports);
+	if (!server->draining)
+		exports_measure(&server->exports, on_lost, server);
 }
 
 static void on_worker_ended(struct mail *mail)
@@ -173,6 +182,8 @@ int server_init(struct server *server, const struct server_limits *limits)
 	handshakes_init(&server->handshakes, &server->loop, &server->exports, &server->tls,
 		limits->handshake_s, on_session_ready);
 	server->handshakes.lost = on_connection_lost;
+	powercuts_init(&server->powercuts, &server->loop, &server->handshakes);
+	losses_init(&server->losses, &server->loop, &server->handshakes);
 	fault_set_init(&server->faults, NULL);
 	server->handshakes.faults = &server->faults;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
@@ -314,6 +325,7 @@ int server_control(struct server *server, const char *address, char *why, size_t
 		return -1;
 	control_register(server->control, operator_commands, server);
 	control_register(server->control, recording_commands, &server->exports);
+	control_register(server->control, powercut_commands, server);
 	control_register(server->control, fault_commands, server);
 	return 0;
 }
@@ -332,8 +344,11 @@ static int start_workers(struct server *server, unsigned workers, char *why, siz
 		}
 		server->worker_count = server->workers_running = i + 1;
 	}
-	if (server->workers)
+	if (server->workers) {
+		powercuts_serve(&server->powercuts, server->workers, workers);
+		losses_serve(&server->losses, server->workers, workers);
 		return 0;
+	}
 	snprintf(why, why_size, "out of memory");
 	return -1;
 }
@@ -383,10 +398,12 @@ void server_fini(struct server *server)
 	if (server->connection >= 0)
 		close(server->connection);
 	free(server->listeners);
+	losses_fini(&server->losses);
 	free(server->workers);
 	budget_fini(&server->budget);
 	admission_fini(&server->admission);
 	exports_fini(&server->exports);
+	powercuts_fini(&server->powercuts);
 	fault_set_fini(&server->faults);
 	tls_close(&server->tls);
 	for (int i = 0; i < 2; i++)

@@ -15,6 +15,8 @@
 #include "server/fault.h"
 #include "server/handshake.h"
 #include "server/inherited.h"
+#include "server/losses.h"
+#include "server/powercut.h"
 #include "server/tls.h"
 #include "server/worker.h"
 
@@ -34,6 +36,8 @@ struct server {
 	struct tls tls;
 	struct control *control; /* owned; NULL: none */
 	struct handshakes handshakes;
+	struct powercuts powercuts;
+	struct losses losses;
 	struct fault_set faults;     /* of what has no export */
 	struct listener **listeners; /* owned */
 	unsigned listener_count;

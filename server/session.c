@@ -43,19 +43,11 @@ static void session_free(struct session *session)
 	worker_lose(worker);
 }
 
-/* Whether the message in the ring leaves in its submission, and nothing waits for that. */
-static bool is_done_when_sent(const struct session *session)
-{
-	return session->out.armed && session->out.at_once && session->state == SESSION_OPEN &&
-	       !session->in.stalled && !outbox_is_waiting(&session->out.box);
-}
-
 /* The end of the worker's turn: once for all that happened in it. Replies go first, then what finished at once. */
 static void session_turn(struct uring_task *task)
 {
 	struct session *session = container_of(task, struct session, turn);
 
-	session_expect_sent(session, false);
 	if (!session->in.yielded)
 		session_send_replies(session);
 	if (session->state == SESSION_OPEN)
@@ -64,7 +56,6 @@ static void session_turn(struct uring_task *task)
 		session_send_replies(session);
 	session_receive(session);
 	session_settle(session);
-	session_expect_sent(session, is_done_when_sent(session));
 	if (session->state == SESSION_DYING && is_idle(session))
 		session_free(session);
 }
@@ -148,4 +139,9 @@ bool session_describe(const struct session *session, struct survey_entry *out)
 struct session *session_next(const struct session *session)
 {
 	return session->next;
+}
+
+const struct export *session_export(const struct session *session)
+{
+	return session->export;
 }

@@ -48,6 +48,9 @@ void session_hand_over(struct session *session, struct worker *worker);
 /* The next in its worker's list. */
 struct session *session_next(const struct session *session);
 
+/* What it serves, until it has ended; for comparing. */
+const struct export *session_export(const struct session *session);
+
 /* The rest is for the worker's thread. A session frees itself, later, never inside one of these calls. */
 
 /* session_describe() - who it is with, for an operator. Returns false without memory. */

@@ -39,7 +39,7 @@ void session_finish(struct session *session, enum close_reason reason)
 	session->state = SESSION_FINISHING;
 	session_withdraw_claim(session);
 	worker_watch(session->worker);
-	session->in.stalled = false;
+	session->in.stalled = session->in.yielded = false;
 	session_stop_receiving(session);
 	session_wake(session);
 }

@@ -52,26 +52,26 @@ struct session {
 	struct session *next, **link; /* in the worker's list */
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	struct export *export;	      /* owned: a reference */
-	int fd;			      /* owned */
 	struct origin *origin;	      /* owned: our place in it */
 	struct tls_stream *tls;	      /* owned; NULL: plain */
 	bool tls_ended;		      /* its last record is written */
+	bool cancelling;	      /* cancel is in the ring */
+	bool claiming;		      /* the claim waits, or its letter is on the way */
 	struct dialect dialect;
 	enum session_state state;
 	enum close_reason reason; /* from FINISHING on */
+	int fd;			  /* owned */
 	struct uring_task turn;
 	struct mail arrival;
 	struct uring_op cancel; /* of the receive */
-	bool cancelling;
 
 	unsigned requests, on_disk;
 	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
 	size_t credit; /* of the server's memory: how many of them there may be beyond CONNECTION_RESERVE */
-	bool claiming; /* the claim waits, or its letter is on the way */
 	struct claim claim;
 	unsigned ending_ticks;	/* in FINISHING */
-	size_t turn_bytes;	/* data of the requests begun in this batch, up to TURN_BYTES_MAX */
 	unsigned turn_requests; /* begun in this turn, up to TURN_REQUESTS_MAX if others have some */
+	size_t turn_bytes;	/* data of the requests begun in this batch, up to TURN_BYTES_MAX */
 
 	struct {
 		struct uring_op op;
@@ -96,8 +96,6 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
-		bool at_once;	/* without waiting: it ends in its submission */
-		bool expected;	/* counted by uring_expect() */
 		unsigned ticks; /* since the message was packed */
 		struct outbox box;
 	} out;
@@ -205,9 +203,6 @@ void session_send_init(struct session *session);
 
 /* Send what replies there are, unless others are on their way. */
 void session_send_replies(struct session *session);
-
-/* Whether there is nothing to do when the message in the ring has left, which it does in its submission. */
-void session_expect_sent(struct session *session, bool expected);
 
 /* "shut down the TLS session (if one is running)": a client that has hung up, or takes nothing, is not waited for.
  * Returns whether it is on its way. */

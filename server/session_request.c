@@ -109,19 +109,20 @@ static void submit(struct session *session, struct request *request)
 /* Returns whether there is anything to be asked of the disk. */
 static bool take_contexts(struct session *session, struct request *request)
 {
-	bool asks = false;
-
-	request->block.extents.count = 0;
-	request->status = command_check_contexts(&request->command, &session->export->disk->facts,
-		buffer_data(request->buffer), &request->block, &asks, &request->why);
-	return asks;
+	request->contexts = session->dialect.contexts;
+	if (command_names_contexts(&request->command))
+		request->status = command_check_contexts(&request->command, &session->export->disk->facts,
+			session->dialect, buffer_data(request->buffer), &request->block, &request->contexts,
+			&request->why);
+	request->status_length = request->block.length;
+	return request->contexts & META_BIT(META_ALLOCATION);
 }
 
 void session_start(struct session *session, struct request *request)
 {
 	bool asks = true;
 
-	if (request->status == 0 && command_names_contexts(&request->command))
+	if (request->status == 0 && request->block.op == BLOCK_STATUS)
 		asks = take_contexts(session, request);
 	if (request->status || !asks)
 		session_answer(session, request, request->status);

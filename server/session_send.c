@@ -41,10 +41,9 @@ static void send_ciphertext(struct session *session, int flags)
 static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
-	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
-	unsigned wait = session->out.at_once ? MSG_DONTWAIT : MSG_WAITALL;
 
-	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | wait);
+	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
+	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
 	session->out.armed = true;
 }
 
@@ -92,19 +91,7 @@ void session_send_replies(struct session *session)
 		return;
 	}
 	session_release_all(session, &done);
-	session->out.at_once = !session->tls && length <= SEND_AT_ONCE_MAX;
 	send_message(session);
-}
-
-void session_expect_sent(struct session *session, bool expected)
-{
-	if (session->out.expected == expected)
-		return;
-	session->out.expected = expected;
-	if (expected)
-		uring_expect(&session->worker->ring);
-	else
-		uring_expect_no_more(&session->worker->ring);
 }
 
 static void on_sent(struct uring_op *op, int result, unsigned flags)
@@ -114,8 +101,6 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 
 	(void)flags;
 	session->out.armed = false;
-	session->out.at_once = false;
-	session_expect_sent(session, false);
 	if (result < 0 && result != -EINTR && result != -EAGAIN)
 		session_kill(session, session->tls_ended ? session->reason : CLOSE_broken);
 	if (session->state != SESSION_DYING && advance_message(session, sent)) {

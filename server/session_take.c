@@ -11,7 +11,7 @@ static size_t data_wanted(const struct session *session, const struct command *c
 {
 	bool moves_data = command->type == NBD_CMD_READ || command->type == NBD_CMD_WRITE;
 
-	if (command->type == NBD_CMD_BLOCK_STATUS && session->dialect.allocation)
+	if (command->type == NBD_CMD_BLOCK_STATUS && session->dialect.contexts)
 		return STATUS_EXTENTS_MAX * sizeof(struct block_extent);
 	return moves_data && command->length <= session->export->disk->facts.data_max ? command->length : 0;
 }

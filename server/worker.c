@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 
 #include "conf/container.h"
+#include "server/expulsion.h"
 #include "server/limits.h"
 #include "server/session.h"
 
@@ -54,6 +55,44 @@ static void on_kill(struct mail *mail)
 
 	for (struct session *session = worker->sessions; session; session = session_next(session))
 		session_kill(session, CLOSE_drain_deadline);
+}
+
+static bool serves(const struct worker *worker, const struct export *export)
+{
+	for (const struct session *session = worker->sessions; session; session = session_next(session))
+		if (session_export(session) == export)
+			return true;
+	return false;
+}
+
+/* Answers those whose sessions are gone. */
+static void settle_notices(struct worker *worker)
+{
+	struct notice **link = &worker->notices;
+
+	while (*link) {
+		struct notice *notice = *link;
+
+		if (serves(worker, notice->expulsion->export)) {
+			link = &notice->next;
+			continue;
+		}
+		*link = notice->next;
+		mailbox_post(notice->expulsion->owner, &notice->obeyed);
+	}
+}
+
+static void on_notice(struct mail *mail)
+{
+	struct notice *notice = container_of(mail, struct notice, mail);
+	struct worker *worker = notice->worker;
+
+	for (struct session *session = worker->sessions; session; session = session_next(session))
+		if (session_export(session) == notice->expulsion->export)
+			session_kill(session, notice->expulsion->reason);
+	notice->next = worker->notices;
+	worker->notices = notice;
+	settle_notices(worker);
 }
 
 static void on_tick(struct uring_op *op, int result, unsigned flags)
@@ -173,6 +212,12 @@ void worker_kill(struct worker *worker)
 	uring_post(&worker->ring, &worker->kill);
 }
 
+void worker_expel(struct worker *worker, struct notice *notice)
+{
+	notice->mail.read = on_notice;
+	uring_post(&worker->ring, &notice->mail);
+}
+
 void worker_look(struct worker *worker)
 {
 	if (!atomic_exchange(&worker->looking, true))
@@ -188,5 +233,6 @@ void worker_gain(struct worker *worker, struct session *session)
 void worker_lose(struct worker *worker)
 {
 	atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
+	settle_notices(worker);
 	stop_if_idle(worker);
 }

@@ -13,6 +13,7 @@
 #include "server/limits.h"
 #include "server/request.h"
 
+struct notice;
 struct session;
 
 struct worker {
@@ -31,8 +32,9 @@ struct worker {
 	struct __kernel_timespec tick;
 	atomic_uint load; /* shared: sessions; whoever hands one over adds, this thread subtracts */
 	struct mail retire, drain, kill, look;
-	atomic_bool looking; /* shared: whether look is on its way */
-	struct mail ended;   /* what the owner gave, posted to @owner */
+	atomic_bool looking;	/* shared: whether look is on its way */
+	struct notice *notices; /* borrowed: read, and not obeyed yet */
+	struct mail ended;	/* what the owner gave, posted to @owner */
 	struct mailbox *owner;
 	pthread_t thread;
 	/* While it starts. */
@@ -59,6 +61,9 @@ void worker_drain(struct worker *worker);
 
 /* Any thread, after worker_drain(): its sessions end now. */
 void worker_kill(struct worker *worker);
+
+/* Any thread: end all sessions of an export, and tell when they are gone (server/expulsion.h). */
+void worker_expel(struct worker *worker, struct notice *notice);
 
 /* The owner's thread: fault rules have gone, or have released what they held. */
 void worker_look(struct worker *worker);

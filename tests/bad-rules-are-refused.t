@@ -42,6 +42,11 @@ with Rig() as rig:
     for rule, why in SERVER:
         status, said = refusal("--fault", rule, "--export", "a=memory:1M")
         rig.ok(f"'{rule}' is not the server's", status == 2 and why in said, said)
+    with open(rig.path("config"), "w") as config:
+        config.write("[generic]\n[a]\nexportname = memory:1M\nfault = read: hold\nfault = write evry 3: hold\n")
+    status, said = refusal("--config", rig.path("config"))
+    rig.ok("nor one in a configuration, where its line is told", status != 0 and
+           "config:5: a: fault: fault rule: column 7: 'evry' is not" in said, said)
     many = ",fault=read: hold" * 257
     status, said = refusal("--export", f"a=memory:1M{many}")
     rig.ok("there are only so many", status == 1 and "export 'a': there are as many as 256 rules already" in said, said)

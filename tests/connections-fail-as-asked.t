@@ -72,8 +72,8 @@ def stalling(rig):
 
 
 def outlasting(rig):
-    server = rig.server("--export", "=memory:1M", "--handshake-timeout", "1", "--fault", "accept connection 1: blackhole",
-                        "--fault", "accept connection 2: delay 1200ms")
+    server = rig.server("--export", "=memory:1M", "--handshake-timeout", "2", "--fault", "accept connection 1: blackhole",
+                        "--fault", "accept connection 2: delay 2300ms")
     with Connection(server.address) as hole, Connection(server.address) as late:
         rig.ok("a delay may be longer than a handshake", answers(late))
         rig.ok("a black hole outlives the deadline of handshakes", is_silent(hole, 0.2))

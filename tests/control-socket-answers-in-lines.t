@@ -89,7 +89,7 @@ with Rig() as rig:
 
     rows = exports()
     rig.same("exports", {"name": "a", "path": disk, "size": 1 << 20, "cache": "writeback", "readonly": False,
-                         "connections": 0}, rows["a"])
+                         "verifier": rows["a"]["verifier"], "volatile": None, "down": False, "connections": 0}, rows["a"])
     rig.same("one of memory has no mode", (None, 2 << 20), (rows["m"]["cache"], rows["m"]["size"]))
     rig.same("a read-only one", True, rows["caf\xe9,,"]["readonly"])
     rig.same("a directory has no name, size or connections of its own", (folder, None, None),

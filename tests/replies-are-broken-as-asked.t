@@ -2,6 +2,7 @@
 # Every byte of a broken reply, in each of the three forms that replies have.
 # If this fails, a client's care for broken replies is tested by replies that are whole, or broken in another way.
 import struct
+import time
 
 from nbd_dialects import EXTENDED, READ, STRUCTURED, Client
 from rig import Rig
@@ -60,6 +61,13 @@ def two_reads(client):
     client.send(READ, 4096, LENGTH, cookie=2)
 
 
+def overtaken_s(client, head):
+    begun = time.monotonic()
+    two_reads(client)
+    client.receive(2 * (head + LENGTH))
+    return time.monotonic() - begun
+
+
 def check(rig, form, dial, head):
     client = dial("good")
     two_reads(client)
@@ -73,11 +81,13 @@ def check(rig, form, dial, head):
         two_reads(client)
         expected = spoil(good, form) + second
         rig.same(f"{form}, {name}, and the next is whole", expected, client.receive(len(expected)))
-    for name in ("reorder", "delay 300ms"):
+    for name in ("reorder", "delay 1s"):
         client = dial(name)
         two_reads(client)
         got = [client.receive(head + LENGTH) for _ in range(2)]
         rig.ok(f"{form}, {name}: the next reply overtakes it", got == [second, good], got)
+    rig.ok(f"{form}, reorder: at once behind it, and not after a second", any(
+        overtaken_s(dial("reorder"), head) < 0.9 for _ in range(5)))
     client = dial("refused")
     client.send(READ, 0, LENGTH, cookie=0x1122334455667788)
     got = received(client)
@@ -86,7 +96,7 @@ def check(rig, form, dial, head):
 
 with Rig() as rig:
     path = rig.disk("disk", "1M", fill=True)
-    rules = {name: [f"read 0-1K: {name}"] for name in [*CUT, *WRONG, "reorder", "delay 300ms"]}
+    rules = {name: [f"read 0-1K: {name}"] for name in [*CUT, *WRONG, "reorder", "delay 1s"]}
     rules |= {"good": [], "refused": ["read: error EIO", "read: close at 10"]}
     server = rig.server(*(word for name in rules for word in (
         "--export", f"{name}={path},readonly" + "".join(",fault=" + rule for rule in rules[name]))))

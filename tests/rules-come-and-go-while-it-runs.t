@@ -150,7 +150,8 @@ def storm(rig, server, faults):
 
 with Rig() as rig:
     control = rig.path("control")
-    server = rig.server("--control", "unix:" + control, "--export", "a=memory:1M", "--export", "b=memory:1M")
+    server = rig.server("--control", "unix:" + control, "--export", "a=" + rig.disk("disk", "1M"),
+                        "--export", "b=memory:1M")
     faults = Faults(control)
     counting(rig, server, faults)
     bad(rig, faults)

@@ -18,7 +18,7 @@ refused()
 }
 
 modes="writeback, writethrough, none, directsync, unsafe"
-keys="cache=MODE, readonly, overlay=FILE, description=TEXT, tls, allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER"
+keys="cache=MODE, readonly, overlay=FILE, volatile=on, description=TEXT, tls, allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE"
 addresses="not HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:[CID:]PORT"
 d=$tmp/disk
 truncate -s 1M "$d"
@@ -49,7 +49,7 @@ ok "one address given twice" refused 1 "unix:$tmp/s: another server listens ther
 	--export "=$d"
 ok "after which no socket is left" [ ! -e "$tmp/s" ]
 
-ok "nothing to export" refused 2 "nothing to export: give a FILE, --export or --export-dir"
+ok "nothing to export" refused 2 "nothing to export: give a FILE, --export, --export-dir or --config"
 ok "an unknown mode" refused 2 "--export a=$d,cache=fast: unknown cache mode 'fast'; known: $modes" \
 	--export "a=$d,cache=fast"
 ok "an empty mode" refused 2 "--export a=$d,cache=: unknown cache mode ''; known: $modes" --export "a=$d,cache="

@@ -51,21 +51,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct command command;
 	struct block_req block;
 	const char *why;
-	bool asks = true;
+	unsigned contexts;
 	int error;
 
 	if (size < 16 + sizeof(struct nbd_extended_request_header) + COMMAND_CONTEXTS_MAX)
 		return 0;
 	facts = facts_of(data);
-	dialect = (struct dialect){ .headers = data[2] % 3, .allocation = data[2] & 128 };
+	dialect = (struct dialect){ .headers = data[2] % 3, .contexts = data[2] >> 5 & 6 };
 	/* Whatever the magic number: a fuzzer that has to find it first finds little else. */
 	command_parse(data + 16, dialect.headers, &command);
 	error = command_check(&command, &facts, dialect, &block, &why);
 	if (error == 0 && command_names_contexts(&command)) {
 		if (command.payload > COMMAND_CONTEXTS_MAX)
 			abort();
-		error = command_check_contexts(&command, &facts,
-			data + 16 + sizeof(struct nbd_extended_request_header), &block, &asks, &why);
+		error = command_check_contexts(&command, &facts, dialect,
+			data + 16 + sizeof(struct nbd_extended_request_header), &block, &contexts, &why);
+		if (error == 0 && contexts & ~dialect.contexts)
+			abort();
 	}
 	if (error == 0)
 		check(&facts, &block);

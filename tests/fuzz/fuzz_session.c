@@ -56,15 +56,16 @@ static void add_payload(struct stream *stream, struct input *input, uint64_t len
 	add(stream, zeroes, length < STREAM_MAX ? length : STREAM_MAX);
 }
 
-/* Of a block status that names contexts: the one there is, or another. */
+/* Of a block status that names contexts: those there are, or others. */
 static void add_contexts(struct stream *stream, struct input *input, uint64_t length)
 {
 	uint64_t effect = htobe64(next_number(input, (uint8_t)next(input, 1)));
-	uint32_t id = htobe32(META_ALLOCATION_ID ^ (next(input, 1) & 1));
+	uint32_t ids = (uint32_t)next(input, 1), first = htobe32(ids & 3), second = htobe32(ids >> 2 & 3);
 	uint8_t payload[COMMAND_CONTEXTS_MAX];
 
 	memcpy(payload, &effect, sizeof(effect));
-	memcpy(payload + sizeof(effect), &id, sizeof(id));
+	memcpy(payload + sizeof(effect), &first, sizeof(first));
+	memcpy(payload + sizeof(effect) + sizeof(first), &second, sizeof(second));
 	add(stream, payload, length);
 }
 
@@ -77,7 +78,8 @@ static void add_request(struct stream *stream, struct input *input, enum headers
 	bool names = headers == HEADERS_EXTENDED && type == NBD_CMD_BLOCK_STATUS && kind & 64;
 
 	if (names)
-		length = kind & 32 ? COMMAND_CONTEXTS_MAX : sizeof(uint64_t);
+		length = sizeof(uint64_t) + (kind & 32 ? sizeof(uint32_t) : 0) +
+			 (kind & 16 ? sizeof(uint32_t) : 0);
 	if (kind & 16)
 		flags = 0;
 	if (headers == HEADERS_EXTENDED) {
@@ -213,7 +215,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	early = next(&input, 1) * 8;
 	/* The server shuts down as the session begins. */
 	one.worker.draining = early > 240 * 8;
-	dialect = (struct dialect){ .headers = how % 3, .allocation = how & 4 && how % 3 != HEADERS_SIMPLE };
+	dialect = (struct dialect){ .headers = how % 3,
+		.contexts = how % 3 != HEADERS_SIMPLE ? early / 8 & 6 : 0 };
 	stream.length = 0;
 	for (unsigned i = 0; i < (how >> 4) * 4u && i < REQUESTS_MAX && input.size > 0; i++)
 		add_request(&stream, &input, dialect.headers);

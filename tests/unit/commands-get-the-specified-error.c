@@ -52,17 +52,17 @@ static const struct disk_facts blocks = { .size = SIZE, .block_size_min = 512, .
 	{                                 \
 		HEADERS_STRUCTURED, false \
 	}
-#define STATUS                           \
-	{                                \
-		HEADERS_STRUCTURED, true \
+#define STATUS                                                \
+	{                                                     \
+		HEADERS_STRUCTURED, META_BIT(META_ALLOCATION) \
 	}
-#define EXTENDED                        \
-	{                               \
-		HEADERS_EXTENDED, false \
+#define EXTENDED                    \
+	{                           \
+		HEADERS_EXTENDED, 0 \
 	}
-#define EXTENDED_STATUS                \
-	{                              \
-		HEADERS_EXTENDED, true \
+#define EXTENDED_STATUS                                     \
+	{                                                   \
+		HEADERS_EXTENDED, META_BIT(META_ALLOCATION) \
 	}
 
 static const struct {
@@ -130,7 +130,8 @@ static const struct {
 	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 8, 8 }, EXTENDED_STATUS, 0, BLOCK_STATUS, 0 },
 	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 0, 0 }, EXTENDED_STATUS, -EINVAL, 0, 0 },
 	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 11, 11 }, EXTENDED_STATUS, -EINVAL, 0, 0 },
-	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 16, 16 }, EXTENDED_STATUS, -EINVAL, 0, 0 },
+	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 20, 20 }, EXTENDED_STATUS, -EINVAL, 0, 0 },
+	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 4, 4 }, EXTENDED_STATUS, -EINVAL, 0, 0 },
 	{ &large, { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 0, 12, 12 }, EXTENDED, -EINVAL, 0, 0 },
 	{ &all, { 8, 0, 1, 0, 1, 0 }, CHUNKS, -EINVAL, 0, 0 },
 	{ &all, { 0xffff, 0xffff, 1, 0, 1, 0 }, CHUNKS, -EINVAL, 0, 0 },
@@ -219,16 +220,18 @@ static void extended_header_is_parsed(void **state)
 }
 
 /* A block status that says in its payload what it is about. */
-static int check_contexts(const char *payload, uint64_t length, bool *asks, uint64_t *about)
+static int check_contexts(
+	unsigned selected, const char *payload, uint64_t length, unsigned *contexts, uint64_t *about)
 {
 	struct command command = { NBD_CMD_BLOCK_STATUS, PAYLOAD, 1, 512, length, length };
-	const struct dialect dialect = EXTENDED_STATUS;
+	const struct dialect dialect = { HEADERS_EXTENDED, selected };
 	struct block_req block = { 0 };
 	const char *why;
 	int error;
 
 	assert_int_equal(command_check(&command, &large, dialect, &block, &why), 0);
-	error = command_check_contexts(&command, &large, (const uint8_t *)payload, &block, asks, &why);
+	error = command_check_contexts(
+		&command, &large, dialect, (const uint8_t *)payload, &block, contexts, &why);
 	assert_true((error == 0) == (why == NULL));
 	*about = block.length;
 	return error;
@@ -236,21 +239,44 @@ static int check_contexts(const char *payload, uint64_t length, bool *asks, uint
 
 static void contexts_are_checked(void **state)
 {
+	static const struct {
+		unsigned selected;
+		const char *payload;
+		uint64_t length;
+		int error;
+		unsigned contexts;
+		uint64_t about;
+	} rows[] = {
+		{ 2, "\0\0\0\x80\0\0\0\0\0\0\0\1", 12, 0, 2, 0x8000000000 },
+		{ 6, "\0\0\0\x80\0\0\0\0\0\0\0\2", 12, 0, 4, 0x8000000000 },
+		{ 6, "\0\0\0\x80\0\0\0\0\0\0\0\2\0\0\0\1", 16, 0, 6, 0x8000000000 },
+		{ 6, "\0\0\0\0\0\0\2\0", 8, 0, 0, 512 },
+		/* One that is not selected, is unknown, or twice there. */
+		{ 2, "\0\0\0\x80\0\0\0\0\0\0\0\2", 12, -EINVAL, 0, 0 },
+		{ 4, "\0\0\0\x80\0\0\0\0\0\0\0\1", 12, -EINVAL, 0, 0 },
+		{ 6, "\0\0\0\x80\0\0\0\0\0\0\0\0", 12, -EINVAL, 0, 0 },
+		{ 6, "\0\0\0\x80\0\0\0\0\0\0\0\3", 12, -EINVAL, 0, 0 },
+		{ 6, "\0\0\0\x80\0\0\0\0\xff\xff\xff\xff", 12, -EINVAL, 0, 0 },
+		{ 6, "\0\0\0\x80\0\0\0\0\0\0\0\1\0\0\0\1", 16, -EINVAL, 0, 0 },
+		/* Past the end; off the grid; nothing. */
+		{ 6, "\0\0\1\0\0\0\0\0\0\0\0\1", 12, -EINVAL, 0, 0 },
+		{ 6, "\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\1", 12, -EINVAL, 0, 0 },
+		{ 6, "\0\0\0\0\0\0\0\1", 8, -EINVAL, 0, 0 },
+		{ 6, "\0\0\0\0\0\0\0\0\0\0\0\1", 12, -EINVAL, 0, 0 },
+	};
 	uint64_t about;
-	bool asks;
+	unsigned contexts;
 
 	(void)state;
-	assert_int_equal(check_contexts("\0\0\0\x80\0\0\0\0\0\0\0\1", 12, &asks, &about), 0);
-	assert_true(asks && about == 0x8000000000);
-	assert_int_equal(check_contexts("\0\0\0\0\0\0\2\0", 8, &asks, &about), 0);
-	assert_true(!asks && about == 512);
-	/* Another context; past the end; off the grid; nothing. */
-	assert_int_equal(check_contexts("\0\0\0\x80\0\0\0\0\0\0\0\2", 12, &asks, &about), -EINVAL);
-	assert_int_equal(check_contexts("\0\0\1\0\0\0\0\0\0\0\0\1", 12, &asks, &about), -EINVAL);
-	assert_int_equal(
-		check_contexts("\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\1", 12, &asks, &about), -EINVAL);
-	assert_int_equal(check_contexts("\0\0\0\0\0\0\0\1", 8, &asks, &about), -EINVAL);
-	assert_int_equal(check_contexts("\0\0\0\0\0\0\0\0\0\0\0\1", 12, &asks, &about), -EINVAL);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		assert_int_equal(
+			check_contexts(rows[i].selected, rows[i].payload, rows[i].length, &contexts, &about),
+			rows[i].error);
+		if (rows[i].error)
+			continue;
+		assert_int_equal(contexts, rows[i].contexts);
+		assert_int_equal(about, rows[i].about);
+	}
 }
 
 static void errors_are_translated(void **state)

@@ -155,7 +155,7 @@ static void files_that_cannot_be_read_are_told(void **state)
 	assert_null(device_list_read("/", why));
 	assert_string_equal(why, "/: Is a directory");
 	assert_null(device_list_read("/dev/zero", why));
-	assert_string_equal(why, "/dev/zero: a configuration has up to 1048576 bytes");
+	assert_string_equal(why, "/dev/zero: a configuration has up to 16777216 bytes");
 }
 
 static void copies_are_the_same_and_changes_are_not(void **state)

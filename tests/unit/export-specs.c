@@ -44,8 +44,8 @@ static const struct {
 	{ "a=", "the path is empty" },
 	{ "a=,readonly", "the path is empty" },
 	{ "a=/d,", "unknown key ''" },
-	{ "a=/d,cach=none",
-		"unknown key 'cach'; known: cache=MODE, readonly, overlay=FILE, record=FILE, description=TEXT" },
+	{ "a=/d,cach=none", "unknown key 'cach'; known: cache=MODE, readonly, overlay=FILE, volatile=on, "
+			    "record=FILE, description=TEXT" },
 	{ "a=/d,cache=never",
 		"unknown cache mode 'never'; known: writeback, writethrough, none, directsync, unsafe" },
 	{ "a=/d,cache", "'cache' needs a value" },
@@ -57,6 +57,12 @@ static const struct {
 	{ "a=/d,overlay", "'overlay' needs a value" },
 	{ "a=/d,readonly,overlay=/o", "'overlay' takes writes, 'readonly' does not" },
 	{ "a=memory:1M,overlay=/o", "'overlay' is not for memory" },
+	{ "a=/d,volatile", "'volatile' needs a value" },
+	{ "a=/d,volatile=off", "'volatile' is 'on', or a size from 64K to 512M: 'off'" },
+	{ "a=/d,volatile=63K", "'volatile' is 'on', or a size from 64K to 512M" },
+	{ "a=/d,volatile=513M", "'volatile' is 'on', or a size from 64K to 512M" },
+	{ "a=/d,volatile=9999999999999999999T", "'volatile' is 'on', or a size from 64K to 512M" },
+	{ "a=/d,volatile=on,readonly", "'volatile' holds writes, and 'readonly' takes none" },
 	{ "a=memory:",
 		"not memory:SIZE, with bytes or K, M, G, T: 'memory:' (a file of that name is ./memory:)" },
 	{ "a=memory:0", "not memory:SIZE" },
@@ -139,6 +145,27 @@ static void overlays(void **state)
 	export_spec_fini(&spec);
 }
 
+static void volatile_caches(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} rows[] = { { "a=/d", 0 }, { "a=/d,volatile=on", 64 << 20 },
+		{ "a=/d,volatile=64k,cache=unsafe", 64 << 10 }, { "a=memory:1M,volatile=512M", 512 << 20 },
+		{ "a=/d,overlay=/o,volatile=on", 64 << 20 } };
+	struct export_spec spec;
+	char why[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		assert_int_equal(export_spec_parse(rows[i].text, &spec, why, sizeof(why)), 0);
+		assert_int_equal(spec.volatile_bytes, rows[i].bytes);
+		export_spec_fini(&spec);
+	}
+	assert_int_not_equal(export_spec_parse_folder("/d,volatile=on", &spec, why, sizeof(why)), 0);
+	assert_string_equal(why, "'volatile' is not for directories");
+}
+
 static void folders(void **state)
 {
 	struct export_spec spec;
@@ -165,6 +192,7 @@ int main(void)
 		cmocka_unit_test(good_specs),
 		cmocka_unit_test(bad_specs),
 		cmocka_unit_test(overlays),
+		cmocka_unit_test(volatile_caches),
 		cmocka_unit_test(folders),
 		cmocka_unit_test(too_long),
 	};

@@ -67,7 +67,9 @@ static void behind_a_failed_fua_write(void **state)
 	first = ask_data(disk, &ring, BLOCK_WRITE, 0, 0, data, sizeof(data));
 	fua = ask_data(disk, &ring, BLOCK_WRITE, BLOCK_FUA, 4096, data, sizeof(data) - 8192);
 	assert_int_equal(first, 0);
+	assert_false(disk_has_lost(disk));
 	first = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
+	assert_true(disk_has_lost(disk));
 	second = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
 	disk_free(disk);
 	disk = open_cache(small, "writeback");

@@ -28,6 +28,12 @@ static void kick(int fd)
 	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
 }
 
+static void on_mail(struct mail *mail)
+{
+	(void)mail;
+	loop_stop(&rig.loop);
+}
+
 static int begin(void **state)
 {
 	(void)state;
@@ -58,10 +64,13 @@ static void watch(
 static void on_kick(struct loop_source *source, int revents)
 {
 	assert_int_equal(revents, EV_READ);
-	if (++rig.ready == 3)
-		loop_stop(&rig.loop);
-	else
+	if (++rig.ready < 3) {
 		kick(source->fd);
+	} else {
+		/* Until the letter is there, the loop could see the same kick again. */
+		rig.mail.read = on_mail;
+		loop_post(&rig.loop, &rig.mail);
+	}
 }
 
 static void each_kick_is_seen_once(void **state)
@@ -154,12 +163,6 @@ static void a_timer_is_due_when_it_should_be(void **state)
 
 /* -- mail and turns ------------------------------------------------------------------------------------------------- */
 
-static void on_mail(struct mail *mail)
-{
-	(void)mail;
-	loop_stop(&rig.loop);
-}
-
 static void on_turn(struct loop_turn *turn)
 {
 	loop_remove_turn(&rig.loop, &rig.other_turn);
@@ -200,6 +203,9 @@ static void turns_come_while_it_is_awake(void **state)
 
 static void stop_in_turn(struct loop_turn *turn)
 {
+	if (++rig.turns == 1 && !rig.loop.quick)
+		return; /* libev's, which finds nothing to watch */
+	assert_true(rig.loop.quick);
 	loop_remove_turn(&rig.loop, turn);
 	loop_stop(&rig.loop);
 }
@@ -210,8 +216,7 @@ static void a_turn_can_stop_it(void **state)
 	rig.turn.run = stop_in_turn;
 	loop_add_turn(&rig.loop, &rig.turn, false);
 	loop_run_quickly(&rig.loop);
-	loop_add_turn(&rig.loop, &rig.turn, false);
-	loop_run(&rig.loop);
+	assert_int_equal(rig.turns, 2);
 }
 
 int main(void)

@@ -23,8 +23,12 @@ static struct disk disk = {
 		.can_multi_conn = true },
 };
 static struct export second = { .spec = { .name = (char *)"vm", .description = (char *)"a disk" },
-	.disk = &disk };
-static struct export first = { .next = &second, .spec = { .name = (char *)"" }, .disk = &disk };
+	.disk = &disk,
+	.verifier.lifetime = 0x0123456789abcdef };
+static struct export first = { .next = &second,
+	.spec = { .name = (char *)"" },
+	.disk = &disk,
+	.verifier.lifetime = 0x0123456789abcdef };
 static const struct exports exports = { .first = &first };
 
 static struct negotiation talk;
@@ -127,7 +131,7 @@ static void go_enters_transmission(void **state)
 	assert_int_equal(talk.stage, NEGOTIATION_TRANSMISSION);
 	assert_ptr_equal(talk.export, &second);
 	assert_int_equal(talk.dialect.headers, HEADERS_STRUCTURED);
-	assert_false(talk.dialect.allocation);
+	assert_int_equal(talk.dialect.contexts, 0);
 	negotiation_fini(&talk);
 }
 
@@ -262,9 +266,32 @@ static void unknown_and_long_options(void **state)
 static const struct {
 	const char *data;
 	uint32_t length;
-	int listed, set; /* contexts; or -1: NBD_REP_ERR_INVALID, -2: NBD_REP_ERR_UNKNOWN */
+	int listed,
+		set; /* 1: base:allocation, 2: the verifier; or -1: NBD_REP_ERR_INVALID, -2: NBD_REP_ERR_UNKNOWN */
 } queries[] = {
-	{ BYTES(VM "\0\0\0\0"), 1, 0 },
+	{ BYTES(VM "\0\0\0\0"), 3, 0 },
+	{ BYTES(VM "\0\0\0\1"
+		   "\0\0\0\5"
+		   "vnbd:"),
+		2, 2 },
+	{ BYTES(VM "\0\0\0\2"
+		   "\0\0\0\x0e"
+		   "vnbd:verifier:" ALLOCATION),
+		3, 3 },
+	{ BYTES(VM "\0\0\0\1"
+		   "\0\0\0\x1e"
+		   "vnbd:verifier:0123456789abcdef"),
+		2, 2 },
+	{ BYTES(VM "\0\0\0\4"
+		   "\0\0\0\x1e"
+		   "vnbd:verifier:0123456789abcdee"
+		   "\0\0\0\x0d"
+		   "vnbd:verifier"
+		   "\0\0\0\4"
+		   "vnbd"
+		   "\0\0\0\x0a"
+		   "vnbd:other"),
+		0, 0 },
 	{ BYTES(VM "\0\0\0\1" ALLOCATION), 1, 1 },
 	{ BYTES(VM "\0\0\0\1" BASE), 1, 0 },
 	{ BYTES(VM "\0\0\0\1" OTHER), 0, 0 },
@@ -311,20 +338,22 @@ static const struct {
 
 static void expect_contexts(uint32_t option, int contexts)
 {
+	uint8_t set = option == NBD_OPT_SET_META_CONTEXT;
 	const uint8_t *reply;
 
 	if (contexts < 0) {
 		expect_last(option, NBD_REP_ERR(contexts == -1 ? NBD_REP_ERR_INVALID : NBD_REP_ERR_UNKNOWN));
 		return;
 	}
-	if (contexts > 0) {
+	if (contexts & 1) {
 		assert_int_equal(expect(option, NBD_REP_META_CONTEXT, &reply), 19);
-		assert_memory_equal(reply,
-			option == NBD_OPT_SET_META_CONTEXT ? "\0\0\0\1"
-							     "base:allocation"
-							   : "\0\0\0\0"
-							     "base:allocation",
-			19);
+		assert_int_equal(nbd_get32(reply), set * META_ALLOCATION);
+		assert_memory_equal(reply + 4, "base:allocation", 15);
+	}
+	if (contexts & 2) {
+		assert_int_equal(expect(option, NBD_REP_META_CONTEXT, &reply), 34);
+		assert_int_equal(nbd_get32(reply), set * META_VERIFIER);
+		assert_memory_equal(reply + 4, "vnbd:verifier:0123456789abcdef", 30);
 	}
 	expect_last(option, NBD_REP_ACK);
 }
@@ -363,6 +392,59 @@ static void set_vm(void)
 	expect(NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, NULL);
 	expect_last(NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK);
 	assert_non_null(talk.status_of);
+}
+
+/* Who was told one verifier does not get at a disk that has another. */
+static void a_verifier_that_has_changed_ends_it(void **state)
+{
+	static const char query[] = VM "\0\0\0\1"
+				       "\0\0\0\5"
+				       "vnbd:";
+
+	(void)state;
+	for (int changes = 0; changes < 2; changes++) {
+		meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+		put_option(NBD_OPT_SET_META_CONTEXT, query, sizeof(query) - 1);
+		feed();
+		expect_contexts(NBD_OPT_SET_META_CONTEXT, 2);
+		second.verifier.lifetime ^= (uint64_t)changes;
+		put_option(NBD_OPT_GO, VM "\0\0", 8);
+		feed();
+		expect(NBD_OPT_GO, NBD_REP_INFO, NULL);
+		expect_last(NBD_OPT_GO, NBD_REP_ACK);
+		second.verifier.lifetime ^= (uint64_t)changes;
+		if (changes) {
+			expect_over(CLOSE_writes_lost);
+			continue;
+		}
+		assert_int_equal(talk.dialect.contexts, META_BIT(META_VERIFIER));
+		assert_true(negotiation_concerns(&talk, &second));
+		assert_false(negotiation_concerns(&talk, &first));
+		negotiation_fini(&talk);
+	}
+}
+
+/* It is listed, and nobody gets in, or is told what will not hold. */
+static void an_export_without_power(void **state)
+{
+	static const char query[] = VM "\0\0\0\1" ALLOCATION;
+
+	(void)state;
+	second.down = true;
+	meet_chunked(NBD_OPT_STRUCTURED_REPLY);
+	put_option(NBD_OPT_GO, VM "\0\0", 8);
+	put_option(NBD_OPT_INFO, VM "\0\0", 8);
+	put_option(NBD_OPT_SET_META_CONTEXT, query, sizeof(query) - 1);
+	put_option(NBD_OPT_LIST_META_CONTEXT, query, sizeof(query) - 1);
+	feed();
+	expect(NBD_OPT_GO, NBD_REP_ERR(NBD_REP_ERR_UNKNOWN), NULL);
+	expect(NBD_OPT_INFO, NBD_REP_ERR(NBD_REP_ERR_UNKNOWN), NULL);
+	expect(NBD_OPT_SET_META_CONTEXT, NBD_REP_ERR(NBD_REP_ERR_UNKNOWN), NULL);
+	expect_last(NBD_OPT_LIST_META_CONTEXT, NBD_REP_ERR(NBD_REP_ERR_UNKNOWN));
+	put_option(NBD_OPT_EXPORT_NAME, "vm", 2);
+	feed();
+	expect_over(CLOSE_export_down);
+	second.down = false;
 }
 
 static void a_selection_ends(void **state)
@@ -409,7 +491,7 @@ static void go_with(const char *name, uint16_t flags, bool allocation)
 	assert_int_equal(expect(NBD_OPT_GO, NBD_REP_INFO, &reply), 12);
 	assert_int_equal(nbd_get16(reply + 10), flags);
 	expect_last(NBD_OPT_GO, NBD_REP_ACK);
-	assert_int_equal(talk.dialect.allocation, allocation);
+	assert_int_equal(talk.dialect.contexts, allocation ? META_BIT(META_ALLOCATION) : 0);
 	negotiation_fini(&talk);
 }
 
@@ -433,7 +515,7 @@ static void a_selection_is_for_its_export(void **state)
 	set_vm();
 	put_option(NBD_OPT_EXPORT_NAME, "vm", 2);
 	feed();
-	assert_true(talk.dialect.allocation);
+	assert_int_equal(talk.dialect.contexts, META_BIT(META_ALLOCATION));
 	negotiation_fini(&talk);
 }
 
@@ -498,6 +580,8 @@ int main(void)
 		cmocka_unit_test(unknown_and_long_options),
 		cmocka_unit_test(attacks_end_it),
 		cmocka_unit_test(meta_contexts),
+		cmocka_unit_test(a_verifier_that_has_changed_ends_it),
+		cmocka_unit_test(an_export_without_power),
 		cmocka_unit_test(a_selection_ends),
 		cmocka_unit_test(a_selection_is_for_its_export),
 		cmocka_unit_test(extended_headers_take_precedence),

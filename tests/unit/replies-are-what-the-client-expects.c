@@ -107,6 +107,7 @@ static struct request status_of(const struct block_extent *extents, unsigned cou
 
 	request.block.extents.list = (struct block_extent *)buffer_data(request.buffer);
 	request.block.extents.count = count;
+	request.contexts = count > 0 ? META_BIT(META_ALLOCATION) : 0;
 	memcpy(request.block.extents.list, extents, count * sizeof(*extents));
 	extents_encode(&request.block, headers);
 	return request;
@@ -136,6 +137,36 @@ static void block_status(void **state)
 	request = status_of(extents, 0, HEADERS_EXTENDED);
 	assert_false(reply_has_data(&request));
 	expect(request, HEADERS_EXTENDED, EXTENDED("\0\0", "\0"), 32, 0);
+}
+
+/* Two contexts are two chunks; that of the verifier tells of all bytes alike. */
+static void block_status_of_the_verifier(void **state)
+{
+	static const struct block_extent extents[] = { { 0x200, 0 } };
+	struct request request = status_of(extents, 1, HEADERS_STRUCTURED);
+	uint8_t out[REPLY_HEAD_MAX];
+	struct reply_piece piece;
+
+	(void)state;
+	request.contexts = META_BIT(META_ALLOCATION) | META_BIT(META_VERIFIER);
+	request.status_length = 0x200;
+	reply_next(&request, HEADERS_STRUCTURED, 0, out, &piece);
+	assert_int_equal(piece.head, 24);
+	assert_memory_equal(out, "\x66\x8e\x33\xef\0\0\0\5" COOKIE "\0\0\0\x0c\0\0\0\1", 24);
+	assert_int_equal(piece.length, 8);
+	assert_false(piece.last);
+	reply_next(&request, HEADERS_STRUCTURED, piece.end, out, &piece);
+	assert_int_equal(piece.head, 32);
+	assert_memory_equal(out, CHUNK("\0\5", "\x0c") "\0\0\0\2\0\0\2\0\0\0\0\0", 32);
+	assert_true(piece.length == 0 && piece.last);
+	buffer_put(&pool, request.buffer);
+	/* Alone. */
+	request = request_for(NBD_CMD_BLOCK_STATUS, 0, NULL);
+	request.contexts = META_BIT(META_VERIFIER);
+	request.status_length = 0x300000000;
+	assert_false(reply_has_data(&request));
+	expect(request, HEADERS_EXTENDED,
+		EXTENDED("\0\6", "\x18") "\0\0\0\2\0\0\0\1\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0", 56, 0);
 }
 
 /* A read of @length bytes at @offset that is data where @map (a character a grain of the export) says so. */
@@ -220,6 +251,7 @@ int main(void)
 		cmocka_unit_test(extended_replies),
 		cmocka_unit_test(long_words_are_cut),
 		cmocka_unit_test(block_status),
+		cmocka_unit_test(block_status_of_the_verifier),
 		cmocka_unit_test(zeroes_are_holes),
 	};
 
