@@ -129,8 +129,12 @@
 #define DRAIN_DEADLINE_S 10.0
 
 /* How often we look whether exports have shrunk: until then a write behind the new end of a file makes it longer again.
- * It costs a system call for each export. Growth is found at once, by the request that needs it. */
+ * It costs a system call for each export that has clients. Growth is found at once, by the request that needs it. */
 #define MEASURE_S 1.0
+
+/* Exports without clients that are looked at then, for the log's sake: 10,000 at once kept a CPU busy for 22 ms of each
+ * second. */
+#define MEASURE_IDLE_MAX 256
 
 /* Lines a second about closed connections, so that a hostile client cannot fill the log; the rest is counted. */
 #define CLOSE_LINES_PER_S 10
