@@ -46,6 +46,13 @@
  * clients that write (measured: 64 KiB costs a write 10% more). Only what is used takes memory. */
 #define RECEIVE_BYTES (256u << 10)
 
+/* What it receives at once, bytes, while that is little, so that an idle connection needs none of the former; and how many
+ * such buffers a worker has for all its connections: so many at first, as many more where that was too few, at most so
+ * many. */
+#define RECEIVE_SMALL	   4096
+#define RECEIVE_SMALL_STEP 16
+#define RECEIVE_SMALL_MAX  512
+
 /* A payload that lacks this much is received alone, in one operation that the kernel ends when all is there; one that
  * lacks less is received together with what follows it. */
 #define RECEIVE_WHOLE_MIN (128u << 10)
