@@ -71,8 +71,7 @@ void receive_pool_fini(struct receive_pool *pool)
 		munmap(pool->ring, ring_size());
 	if (pool->bytes)
 		munmap(pool->bytes, (size_t)RECEIVE_SMALL_MAX * RECEIVE_SMALL);
-	pool->ring = NULL;
-	pool->bytes = NULL;
+	*pool = (struct receive_pool){ 0 };
 }
 
 void receive_pool_use(struct io_uring_sqe *sqe)
