@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cache/disk_memory.h"
 #include "cache/volatile.h"
+#include "conf/container.h"
 #include "conf/log.h"
 #include "conf/size.h"
+#include "server/limits.h"
 #include "server/nbd_wire.h"
 #include "server/recording.h"
 
@@ -19,7 +22,7 @@
 
 void exports_init(struct exports *exports)
 {
-	exports->first = NULL;
+	*exports = (struct exports){ 0 };
 	exports->last = &exports->first;
 }
 
@@ -33,10 +36,17 @@ static void export_free(struct export *export)
 	free(export);
 }
 
+/* The keys are in the exports. */
+static void keep(void *name)
+{
+	(void)name;
+}
+
 void exports_fini(struct exports *exports)
 {
 	struct export *next;
 
+	tdestroy(exports->names, keep);
 	for (struct export *export = exports->first; export; export = next) {
 		next = export->next;
 		export_free(export);
@@ -129,22 +139,54 @@ static void tell_loss(struct export *export)
 		export_verifier(export));
 }
 
-/* One of a folder is not closed meanwhile. */
-static void measure(void *context, struct export *export)
+static void look_at_size(struct export *export)
 {
-	const struct watch *watch = context;
 	uint64_t size;
 
 	disk_measure(export->disk);
 	size = export->disk->facts.size;
 	if (size != export->size_told)
 		tell_size(export, size);
+}
+
+static void look_at_loss(const struct watch *watch, struct export *export)
+{
 	if (export->loss_told || !disk_has_lost(export->disk))
 		return;
 	export->loss_told = true;
 	tell_loss(export);
 	export->users++;
 	watch->lost(watch->context, export);
+}
+
+static bool is_in_use(const struct export *export)
+{
+	return atomic_load_explicit(&export->connections, memory_order_relaxed) > 0;
+}
+
+/* It is not closed meanwhile. */
+static void look_at_file(void *context, struct export *export)
+{
+	look_at_size(export);
+	look_at_loss(context, export);
+}
+
+static void look_at_disk(const struct watch *watch, struct export *export)
+{
+	if (is_in_use(export))
+		look_at_size(export);
+	look_at_loss(watch, export);
+}
+
+/* Who chooses one of these learns its size anyway. */
+static void look_at_idle_sizes(struct exports *exports)
+{
+	struct export *export = exports->sized ? exports->sized : exports->first;
+
+	for (unsigned i = 0; export && i < MEASURE_IDLE_MAX; i++, export = export->next)
+		if (!export->folder && !is_in_use(export))
+			look_at_size(export);
+	exports->sized = export;
 }
 
 void exports_measure(
@@ -154,10 +196,11 @@ void exports_measure(
 
 	for (struct export *export = exports->first; export; export = export->next) {
 		if (export->folder)
-			export_folder_for_each(export->folder, measure, &watch);
+			export_folder_for_each(export->folder, look_at_file, &watch);
 		else
-			measure(&watch, export);
+			look_at_disk(&watch, export);
 	}
+	look_at_idle_sizes(exports);
 }
 
 uint64_t export_verifier(const struct export *export)
@@ -165,13 +208,43 @@ uint64_t export_verifier(const struct export *export)
 	return verifier_value(&export->verifier, export->disk);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+	const struct export_name *one = a, *other = b;
+
+	if (one->length != other->length)
+		return one->length < other->length ? -1 : 1;
+	return memcmp(one->bytes, other->bytes, one->length);
+}
+
 static struct export *find_disk(const struct exports *exports, const char *name, size_t length)
 {
-	for (struct export *export = exports->first; export; export = export->next)
-		if (!export->folder && strlen(export->spec.name) == length &&
-			memcmp(export->spec.name, name, length) == 0)
-			return export;
-	return NULL;
+	struct export_name key = { name, length };
+	struct export_name *const *found = tfind(&key, &exports->names, compare_names);
+
+	return found ? container_of(*found, struct export, name) : NULL;
+}
+
+static int insert_name(struct exports *exports, struct export *export)
+{
+	struct export_name *const *known;
+
+	export->name = (struct export_name){ export->spec.name, strlen(export->spec.name) };
+	known = tsearch(&export->name, &exports->names, compare_names);
+	if (!known)
+		return -ENOMEM;
+	return *known == &export->name ? 0 : -EEXIST;
+}
+
+int exports_insert(struct exports *exports, struct export *export)
+{
+	int error = export->folder ? 0 : insert_name(exports, export);
+
+	if (error)
+		return error;
+	*exports->last = export;
+	exports->last = &export->next;
+	return 0;
 }
 
 /* What is below the mode. */
@@ -282,8 +355,12 @@ int exports_add(struct exports *exports, struct export_spec *spec, char *why, si
 		export_free(export);
 		return error;
 	}
-	*exports->last = export;
-	exports->last = &export->next;
+	error = exports_insert(exports, export);
+	if (error) {
+		snprintf(why + prefix, why_size - (size_t)prefix, "%s", strerror(-error));
+		export_free(export);
+		return error;
+	}
 	announce(export);
 	announce_volatile(export);
 	warn_of_faults(export);

@@ -17,11 +17,17 @@
 #include "server/fault.h"
 #include "server/verifier.h"
 
+struct export_name {
+	const char *bytes; /* borrowed: the export's spec has them */
+	size_t length;
+};
+
 struct export
 {
 	struct export *next; /* owned by struct exports, or its folder */
 	struct export_spec spec;
-	struct disk *disk; /* owned; shared by all workers; NULL: a folder */
+	struct export_name name; /* its key among the exports that are no folders */
+	struct disk *disk;	 /* owned; shared by all workers; NULL: a folder */
 	/* borrowed: the layer of disk that loses writes in a power cut; NULL: there is none */
 	struct disk *volatile_disk;
 	/* The main thread's. */
@@ -38,7 +44,9 @@ struct export
 };
 
 struct exports {
-	struct export *first, **last;
+	struct export *first, **last; /* owned; in the order of the operator */
+	void *names;	      /* owned: a tree of tsearch(3): the names of those that are no folders */
+	struct export *sized; /* the next to be looked at while nobody uses it; NULL: the first */
 };
 
 void exports_init(struct exports *exports);
@@ -49,8 +57,13 @@ void exports_fini(struct exports *exports);
  * Returns 0 and says in the log what is exported; or -errno with the reason in @why: "export 'NAME': ...". */
 int exports_add(struct exports *exports, struct export_spec *spec, char *why, size_t why_size);
 
-/* exports_measure() - look for exports that have grown or shrunk, and tell the log; and for those that have lost writes, of which
- * each is told @lost once, as a reference that it has to put. For the main thread. */
+/* exports_insert() - add one that is open; takes it over. Returns 0; or -EEXIST where one has its name, or -ENOMEM: then it is
+ * still the caller's. */
+int exports_insert(struct exports *exports, struct export *export);
+
+/* exports_measure() - look for exports that have grown or shrunk, and tell the log; of those that nobody uses, at MEASURE_IDLE_MAX a
+ * call, one after the other. And look for those that have lost writes, of which each is told @lost once, as a reference that it
+ * has to put. For the main thread. */
 void exports_measure(
 	struct exports *exports, void (*lost)(void *context, struct export *export), void *context);
 

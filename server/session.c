@@ -38,7 +38,7 @@ static void session_free(struct session *session)
 	origin_leave(session->origin);
 	tls_stream_free(session->tls);
 	identity_fini(&session->who);
-	free(session->in.bytes);
+	session_receive_fini(session);
 	free(session);
 	worker_lose(worker);
 }
@@ -71,6 +71,7 @@ static void on_arrival(struct mail *mail)
 		session->next->link = &session->next;
 	worker->sessions = session;
 	log_debug("%s: serves export '%s'", session->peer, session->export->spec.name);
+	session_receive_begin(session);
 	session_wake(session);
 	worker_gain(worker, session);
 }

@@ -76,14 +76,20 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
-		bool stalled;	/* what waits in bytes finds no room: do not receive */
-		bool yielded;	/* to others: the batch goes on in the next turn */
-		bool more;	/* the socket had more: do not poll first */
-		int whole;	/* MSG_WAITALL, or 0 */
-		bool bulk;	/* large payloads are coming: receive a header alone */
-		int ended;	/* 0, or the end of the stream as -errno; -ENODATA: in order */
-		uint8_t *bytes; /* owned: RECEIVE_BYTES */
+		bool stalled;	     /* what waits in bytes finds no room: do not receive */
+		bool yielded;	     /* to others: the batch goes on in the next turn */
+		bool more;	     /* the socket had more: do not poll first */
+		int whole;	     /* MSG_WAITALL, or 0 */
+		bool bulk;	     /* large payloads are coming: receive a header alone */
+		int ended;	     /* 0, or the end of the stream as -errno; -ENODATA: in order */
+		bool little;	     /* what came last would have fitted into a small buffer */
+		bool small;	     /* the receive takes one of the worker's small buffers */
+		struct buffer *full; /* owned: RECEIVE_BYTES; NULL: there is none, or a small one */
+		uint8_t *
+			bytes; /* in it, or owned: a small one; NULL: nothing was received that is not yet taken */
 		size_t start, end;
+		uint8_t *early; /* owned: the first bytes, early_length of them, until there is a worker */
+		size_t early_length;
 		struct request
 			*request; /* its payload is being received; without a buffer it is thrown away */
 		uint32_t rest;	  /* bytes of that payload still to come */
@@ -121,6 +127,10 @@ void session_wake(struct session *session);
 
 /* @early: the stream's first bytes, at most RECEIVE_BYTES. Returns false without memory. */
 bool session_receive_init(struct session *session, const uint8_t *early, size_t early_length);
+void session_receive_fini(struct session *session);
+
+/* The session has a worker. */
+void session_receive_begin(struct session *session);
 
 /* Receive, unless there is no need or no room. */
 void session_receive(struct session *session);

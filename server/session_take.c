@@ -155,7 +155,7 @@ static bool take_payload(struct session *session)
 
 	if (here > session->in.rest)
 		here = session->in.rest;
-	if (request->buffer)
+	if (request->buffer && here > 0)
 		memcpy(session_payload_rest(session), session->in.bytes + session->in.start, here);
 	session->in.start += here;
 	session->in.rest -= (uint32_t)here;

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 
 #include "conf/container.h"
+#include "conf/log.h"
 #include "server/expulsion.h"
 #include "server/limits.h"
 #include "server/session.h"
@@ -123,6 +125,9 @@ static int init(struct worker *worker)
 
 	if (error)
 		return error;
+	error = receive_pool_init(&worker->receives, &worker->ring);
+	if (error)
+		log_debug("connections hold their receive buffers: %s", strerror(-error));
 	buffer_pool_init(&worker->buffers, POOL_BYTES_MAX);
 	request_pool_init(&worker->requests, POOL_REQUESTS_MAX);
 	return 0;
@@ -195,6 +200,7 @@ void worker_join(struct worker *worker)
 	request_pool_fini(&worker->requests);
 	buffer_pool_fini(&worker->buffers);
 	uring_fini(&worker->ring);
+	receive_pool_fini(&worker->receives);
 }
 
 void worker_retire(struct worker *worker)

@@ -11,6 +11,7 @@
 #include "server/budget.h"
 #include "server/buffer.h"
 #include "server/limits.h"
+#include "server/receive_pool.h"
 #include "server/request.h"
 
 struct notice;
@@ -20,6 +21,7 @@ struct worker {
 	struct uring ring;
 	struct buffer_pool buffers;
 	struct request_pool requests;
+	struct receive_pool receives;
 	struct budget *budget;	  /* borrowed: outlives its workers */
 	struct session *sessions; /* owned: the first of a list */
 	/* Who takes turns: the last session that began requests, and for how many turns it is not alone. */

@@ -123,9 +123,9 @@ cache = unsafe
              (2, "vnbd-server: error: nothing to export: give a FILE, --export, --export-dir or --config" + tail),
              run("--config", config))
 
-    write("".join(f"[vm{i}]\npath = memory:1M\n" for i in range(2000)))
+    write("".join(f"[vm{i}]\npath = memory:1M\n" for i in range(10000)))
     server = rig.server("--config", config)
     client = nbd.NBD()
-    client.connect_uri(server.uri("vm1999"))
-    rig.same("two thousand exports are no burden", 1 << 20, client.get_size())
+    client.connect_uri(server.uri("vm9999"))
+    rig.same("ten thousand exports are no burden", 1 << 20, client.get_size())
     client.shutdown()

@@ -109,7 +109,7 @@ with Rig() as rig:
         idle[-1].go()
     each = (resident(server) - before) / count
     print(f"# {count} idle connections: {each / 1024:.1f} KiB each")
-    rig.ok(f"{count} idle connections take 48 KiB each at most", each < (48 << 10) or SANITIZED, f"{each:.0f} bytes")
+    rig.ok(f"{count} idle connections take 6 KiB each at most", each < (6 << 10) or SANITIZED, f"{each:.0f} bytes")
     rig.ok("all of them work", all(c.ask(CMD_READ, 0, 4096).error == 0 for c in idle))
     for c in idle:
         c.request(CMD_READ, 0, 65536)

@@ -31,7 +31,8 @@ static void on_lost(struct handshakes *all)
 static void begin(void)
 {
 	one_worker_begin(&one, DISK);
-	exports.first = &one.export;
+	exports_init(&exports);
+	require(exports_insert(&exports, &one.export) == 0);
 	require(loop_init(&loop, false) == 0);
 	handshakes_init(&handshakes, &loop, &exports, &no_tls, 60, on_ready);
 	handshakes.lost = on_lost;

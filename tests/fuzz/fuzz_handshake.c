@@ -12,11 +12,18 @@ static const struct disk_ops ops;
 static struct disk disk = { .ops = &ops,
 	.facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
 static struct export third = { .spec = { .name = (char *)"tls", .access.tls = true }, .disk = &disk };
-static struct export second = {
-	.next = &third, .spec = { .name = (char *)"vm", .description = (char *)"a disk" }, .disk = &disk
-};
-static struct export first = { .next = &second, .spec = { .name = (char *)"" }, .disk = &disk };
-static const struct exports exports = { .first = &first };
+static struct export second = { .spec = { .name = (char *)"vm", .description = (char *)"a disk" },
+	.disk = &disk };
+static struct export first = { .spec = { .name = (char *)"" }, .disk = &disk };
+static struct exports exports;
+
+static void begin(void)
+{
+	exports_init(&exports);
+	if (exports_insert(&exports, &first) || exports_insert(&exports, &second) ||
+		exports_insert(&exports, &third))
+		abort();
+}
 
 /* A copy of exactly so many bytes, so that a read past them is seen. */
 static size_t feed(struct negotiation *negotiation, const uint8_t *data, size_t size)
@@ -48,6 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct identity who = { 0 };
 	size_t used;
 
+	if (!exports.first)
+		begin();
 	negotiation_init(&negotiation, &exports);
 	negotiation.tls = size > 0 ? data[size - 1] % 3u : TLS_OFF;
 	negotiation.who = &who;

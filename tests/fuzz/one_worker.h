@@ -41,7 +41,8 @@ static inline void one_worker_begin(struct one_worker *one, uint64_t size)
 	budget_init(&one->budget, MEMORY_LEAST);
 	worker_prepare(&one->worker, &one->budget);
 	one->export.spec.name = (char *)"";
-	require(disk_memory_open(size, &memory) == 0 && uring_init(&one->worker.ring) == 0);
+	require(disk_memory_open(size, &memory) == 0 && uring_init(&one->worker.ring) == 0 &&
+		receive_pool_init(&one->worker.receives, &one->worker.ring) == 0);
 	late_disk_init(&one->disk, memory);
 	one->export.disk = &one->disk.disk;
 	buffer_pool_init(&one->worker.buffers, 0);

@@ -117,6 +117,7 @@ static int setup(void **state)
 	budget_init(&budget, MEMORY_LEAST);
 	worker_prepare(&worker, &budget);
 	assert_int_equal(uring_init(&worker.ring), 0);
+	assert_int_equal(receive_pool_init(&worker.receives, &worker.ring), 0);
 	buffer_pool_init(&worker.buffers, POOL_BYTES_MAX);
 	request_pool_init(&worker.requests, POOL_REQUESTS_MAX);
 	assert_int_equal(disk_memory_open(1 << 20, &noting.below), 0);
@@ -143,6 +144,7 @@ static int teardown(void **state)
 	buffer_pool_fini(&worker.buffers);
 	request_pool_fini(&worker.requests);
 	uring_fini(&worker.ring);
+	receive_pool_fini(&worker.receives);
 	budget_fini(&budget);
 	return 0;
 }
@@ -181,7 +183,8 @@ static void who_is_alone_has_whole_batches(void **state)
 	}
 	send_requests(writer, NBD_CMD_WRITE, BACKLOG);
 	run_until(BACKLOG);
-	assert_int_equal(noting.turns, 1);
+	/* The first bytes come alone, into a small buffer. */
+	assert_in_range(noting.turns, 1, 2);
 	for (unsigned i = 0; i < BACKLOG; i++)
 		receive_reply(writer, 0);
 }

@@ -25,11 +25,10 @@ static struct disk disk = {
 static struct export second = { .spec = { .name = (char *)"vm", .description = (char *)"a disk" },
 	.disk = &disk,
 	.verifier.lifetime = 0x0123456789abcdef };
-static struct export first = { .next = &second,
-	.spec = { .name = (char *)"" },
-	.disk = &disk,
-	.verifier.lifetime = 0x0123456789abcdef };
-static const struct exports exports = { .first = &first };
+static struct export first = {
+	.spec = { .name = (char *)"" }, .disk = &disk, .verifier.lifetime = 0x0123456789abcdef
+};
+static struct exports exports;
 
 static struct negotiation talk;
 static uint8_t input[2 * NEGOTIATION_MESSAGE_MAX];
@@ -569,6 +568,13 @@ static void attacks_end_it(void **state)
 	expect_over(CLOSE_options_max);
 }
 
+static int export_both(void **state)
+{
+	(void)state;
+	exports_init(&exports);
+	return exports_insert(&exports, &first) || exports_insert(&exports, &second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,5 +593,5 @@ int main(void)
 		cmocka_unit_test(extended_headers_take_precedence),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, export_both, NULL);
 }

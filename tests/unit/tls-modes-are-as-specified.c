@@ -16,8 +16,8 @@ static const struct disk_ops ops;
 static struct disk disk = { .ops = &ops,
 	.facts = { .size = 1 << 20, .block_size_min = 1, .data_max = 32 << 20 } };
 static struct export secret = { .spec = { .name = (char *)"s", .access.tls = true }, .disk = &disk };
-static struct export open_to_all = { .next = &secret, .spec = { .name = (char *)"o" }, .disk = &disk };
-static const struct exports exports = { .first = &open_to_all };
+static struct export open_to_all = { .spec = { .name = (char *)"o" }, .disk = &disk };
+static struct exports exports;
 
 static struct negotiation talk;
 static struct identity who;
@@ -189,6 +189,13 @@ static void long_options_without_tls(void **state)
 	negotiation_fini(&talk);
 }
 
+static int export_both(void **state)
+{
+	(void)state;
+	exports_init(&exports);
+	return exports_insert(&exports, &open_to_all) || exports_insert(&exports, &secret);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,5 +207,5 @@ int main(void)
 		cmocka_unit_test(long_options_without_tls),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, export_both, NULL);
 }
