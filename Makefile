@@ -59,7 +59,8 @@ objects = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(call sources,$(1))))
 SERVER := $(B)/vnbd-server
 CLIENT := $(B)/vnbd-client
 CTL := $(B)/vnbdctl
-PROGRAMS := $(SERVER) $(CLIENT) $(CTL)
+REPLAY := $(B)/vnbd-replay
+PROGRAMS := $(SERVER) $(CLIENT) $(CTL) $(REPLAY)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%.t,$(wildcard tests/unit/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 
@@ -90,6 +91,10 @@ $(CLIENT): $(B)/client/main.o $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf
 $(CTL): $(B)/conf/vnbdctl.o $(B)/conf.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CTL_LIBS)
+
+$(REPLAY): $(B)/cache/main.o $(B)/cache.a $(B)/conf.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 # A unit test links whichever rooms it needs, upper rooms first.
 $(B)/tests/%.t: $(B)/tests/unit/%.o $(B)/server.a $(B)/client.a $(B)/virtio.a $(B)/cache.a $(B)/conf.a
@@ -235,13 +240,18 @@ install: $(PROGRAMS)
 demo:
 	contrib/demo
 
+# What a file system or database looks like after a power cut, in hundreds of states: docs/crash-testing.md. Minutes.
+STATES ?= 300
+crash-tests: $(PROGRAMS) $(GUEST)
+	VNBD_BUILD=$(B) contrib/crash-tests/all $(STATES)
+
 format:
 	clang-format -i $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 
 clean:
 	rm -rf build
 
-.PHONY: all bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz fuzz-coverage install demo asan tsan clang format clean
+.PHONY: all crash-tests bench bench-tools guest check check-fast check-kills check-threads check-unit conformance lint fuzz fuzz-coverage install demo asan tsan clang format clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -2,6 +2,7 @@
 #include "cache/cache.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,9 @@ const char *cache_mode_name(enum cache_mode mode)
 
 struct cache {
 	struct disk disk;
-	struct disk *below;		 /* owned */
+	struct disk *below; /* owned */
+	/* borrowed: below, or what is put above it: cache_divert(). shared: any thread writes, all read, once a request. */
+	_Atomic(struct disk *) next;
 	unsigned flags_added[BLOCK_OPS]; /* to every request of that kind */
 	unsigned flags_kept;
 	bool passes_flush;
@@ -50,7 +53,7 @@ static int cache_submit(struct disk *disk, struct block_req *req)
 	if (req->op == BLOCK_FLUSH && !cache->passes_flush)
 		return 0;
 	req->flags = (req->flags & cache->flags_kept) | cache->flags_added[req->op];
-	return disk_submit(cache->below, req);
+	return disk_submit(atomic_load_explicit(&cache->next, memory_order_acquire), req);
 }
 
 static void cache_measure(struct disk *disk)
@@ -153,11 +156,24 @@ int cache_apply(enum cache_mode mode, struct disk *below, const char *volatile_n
 		return -ENOMEM;
 	}
 	cache->below = below;
+	atomic_init(&cache->next, below);
 	take_mode(cache, &modes[mode]);
 	if (volatile_name && !modes[mode].obey_flush && !below->facts.readonly)
 		log_warning("cache=%s: flushes of %s are ignored", modes[mode].name, volatile_name);
 	*out = &cache->disk;
 	return 0;
+}
+
+struct disk *cache_below(struct disk *disk)
+{
+	return container_of(disk, struct cache, disk)->below;
+}
+
+void cache_divert(struct disk *disk, struct disk *layer)
+{
+	struct cache *cache = container_of(disk, struct cache, disk);
+
+	atomic_store_explicit(&cache->next, layer ? layer : cache->below, memory_order_release);
 }
 
 /* @path: for @why. */

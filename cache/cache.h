@@ -45,6 +45,14 @@ int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mo
  * Returns 0; or -ENOMEM, and @below is freed. */
 int cache_apply(enum cache_mode mode, struct disk *below, const char *volatile_name, struct disk **out);
 
+/* cache_below() - the disk below @disk, which is of cache_apply(); it stays @disk's. */
+struct disk *cache_below(struct disk *disk);
+
+/* cache_divert() - from now on @disk, which is of cache_apply(), gives its requests to @layer, which is above cache_below(@disk) and
+ * has its facts; NULL: to cache_below(@disk) itself again. @layer: borrowed: outlives @disk, as requests may be in it until then.
+ * Any thread; those in flight go on where they are. */
+void cache_divert(struct disk *disk, struct disk *layer);
+
 /* cache_open() - cache_open_below() and cache_apply(). */
 int cache_open(
 	const char *path, enum cache_mode mode, bool readonly, struct disk **out, char *why, size_t why_size);

@@ -12,6 +12,7 @@
 #include "conf/log.h"
 #include "conf/size.h"
 #include "server/nbd_wire.h"
+#include "server/recording.h"
 
 /* How much of an export's name a line of the log shows. */
 #define NAME_SHOWN 256
@@ -25,6 +26,7 @@ void exports_init(struct exports *exports)
 static void export_free(struct export *export)
 {
 	disk_free(export->disk);
+	disk_free(export->record);
 	fault_set_fini(&export->faults);
 	export_folder_free(export->folder);
 	export_spec_fini(&export->spec);
@@ -246,6 +248,8 @@ static int export_open(const struct exports *exports, struct export *export, cha
 	error = open_disk(export, why, why_size);
 	if (!error)
 		error = export_inject(export, spec, why, why_size);
+	if (!error && spec->record)
+		error = recording_start(export, spec->record, why, why_size);
 	if (error)
 		return error;
 	export->size_told = export->disk->facts.size;

@@ -30,6 +30,7 @@ struct export
 	bool loss_told;		      /* the log and the clients know of a failed sync */
 	bool down;		      /* it has no power, and takes no clients */
 	struct fault_set faults;      /* what its description says, and what is added while it is open */
+	struct disk *record;	      /* owned; a layer of disk's; NULL: it has never been recorded */
 	struct export_folder *folder; /* owned: the files, each of which is an export */
 	struct export_folder *home;   /* borrowed: of a file in a folder, which outlives it; else NULL */
 	unsigned users;		      /* shared: under home's lock; references */

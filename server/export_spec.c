@@ -55,6 +55,14 @@ static int set_overlay(struct export_spec *spec, const char *value, const struct
 	return spec->overlay ? 0 : -ENOMEM;
 }
 
+static int set_record(struct export_spec *spec, const char *value, const struct why *why)
+{
+	if (!*value)
+		return REFUSE(why, "'record' needs a file");
+	spec->record = strdup(value);
+	return spec->record ? 0 : -ENOMEM;
+}
+
 static int set_volatile(struct export_spec *spec, const char *value, const struct why *why)
 {
 	if (strcmp(value, "on") == 0) {
@@ -133,7 +141,7 @@ static int set_fault(struct export_spec *spec, const char *value, const struct w
 	return more[spec->fault_count++] ? 0 : -ENOMEM;
 }
 
-enum { KEYS = 11 };
+enum { KEYS = 12 };
 static const struct {
 	const char *name;
 	bool has_value, repeats;
@@ -144,6 +152,7 @@ static const struct {
 	{ "readonly", false, false, true, set_readonly },
 	{ "overlay", true, false, true, set_overlay },
 	{ "volatile", true, false, false, set_volatile },
+	{ "record", true, false, false, set_record },
 	{ "description", true, false, false, set_description },
 	{ "tls", false, false, false, set_tls },
 	{ "allow-address", true, true, false, set_allow_address },
@@ -153,7 +162,7 @@ static const struct {
 	{ "fault", true, true, false, set_fault },
 };
 static const char known_keys[] =
-	"cache=MODE, readonly, overlay=FILE, volatile=on, description=TEXT, tls, "
+	"cache=MODE, readonly, overlay=FILE, volatile=on, record=FILE, description=TEXT, tls, "
 	"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE";
 
 /* Returns the row of @key, or KEYS. */
@@ -257,6 +266,8 @@ static int finish(const struct export_spec *spec, const struct why *why)
 			return REFUSE(why, "'%s' is not for memory", keys[row].name);
 	if (spec->has_overlay && spec->is_folder)
 		return REFUSE(why, "'overlay' is not for directories");
+	if (spec->record && spec->is_folder)
+		return REFUSE(why, "'record' is not for directories");
 	if (spec->has_overlay && spec->readonly)
 		return REFUSE(why, "'overlay' takes writes, 'readonly' does not");
 	if (spec->volatile_bytes && spec->is_folder)
@@ -384,6 +395,7 @@ void export_spec_fini(struct export_spec *spec)
 	free(spec->name);
 	free(spec->path);
 	free(spec->overlay);
+	free(spec->record);
 	free(spec->description);
 	access_fini(&spec->access);
 	for (unsigned i = 0; i < spec->fault_count; i++)

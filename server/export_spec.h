@@ -1,11 +1,11 @@
 /* server/export_spec.h -- an export as an operator writes it: NAME=PATH[,cache=MODE][,readonly][,overlay=FILE]
- *  [,volatile=on][,description=TEXT][,fault=RULE]...[,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
+ *  [,volatile=on][,record=FILE][,description=TEXT][,fault=RULE]...[,tls][,allow-address=RANGE]...[,allow-cert=NAME]...[,allow-subject=DN]...[,allow-psk=USER]...
  *
  * NAME is what stands before the first '='; it may be empty, for the default export. In PATH and values a comma is
  * written twice. A PATH of memory:SIZE (conf/size.h) is memory, which has neither cache= nor readonly; a file of such a
  * name is written with "./" in front. An overlay's FILE of "temporary" is none that is kept, likewise; a directory's files,
  * memory and what is readonly have no overlays. The volatile cache, of the default or a given size, is for everything but
- * directories and what is readonly.
+ * directories and what is readonly. A directory's files are not recorded.
  */
 #pragma once
 
@@ -23,6 +23,7 @@ struct export_spec {
 	bool readonly;
 	bool has_overlay;
 	char *overlay;		 /* owned; its file, or NULL: a temporary one */
+	char *record;		 /* owned; the file that its requests are written to; NULL: none */
 	uint64_t memory_size;	 /* bytes; 0: a file or device at path */
 	uint64_t volatile_bytes; /* room of its volatile cache; 0: it has none */
 	bool is_folder;		 /* path's files are exports; name is empty */

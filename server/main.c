@@ -250,6 +250,7 @@ static const struct cmdline_option options[] = {
 		"is written is in FILE; or lost when the server ends, with overlay=temporary.\n"
 		"volatile=on (or a SIZE): completed writes stay in a simulated disk cache until they are\n"
 		"flushed, for power cuts to lose: for tests.\n"
+		"record=FILE: every request is written there, for vnbd-replay(8).\n"
 		"description=TEXT. tls: not without TLS.\n"
 		"allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER: for nobody else to\n"
 		"see; each may be given several times. fault=RULE: let requests fail, such as\n"

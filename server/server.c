@@ -19,6 +19,7 @@
 #include "server/listener.h"
 #include "server/operator.h"
 #include "server/powercut_command.h"
+#include "server/recording.h"
 #include "server/session.h"
 
 static struct worker *least_loaded(struct server *server)
@@ -323,6 +324,7 @@ int server_control(struct server *server, const char *address, char *why, size_t
 	if (control_open(&server->loop, address, &server->control, why, why_size))
 		return -1;
 	control_register(server->control, operator_commands, server);
+	control_register(server->control, recording_commands, &server->exports);
 	control_register(server->control, powercut_commands, server);
 	control_register(server->control, fault_commands, server);
 	return 0;

@@ -8,7 +8,8 @@ import subprocess
 from rig import BUILD, TESTS, Rig
 
 TOP = os.path.dirname(TESTS)
-PROGRAMS = {"vnbd-server": "server/vnbd-server.8", "vnbd-client": "client/vnbd-client.8", "vnbdctl": "conf/vnbdctl.8"}
+PROGRAMS = {"vnbd-server": "server/vnbd-server.8", "vnbd-client": "client/vnbd-client.8", "vnbdctl": "conf/vnbdctl.8",
+            "vnbd-replay": "cache/vnbd-replay.8"}
 
 
 def run(*command):
