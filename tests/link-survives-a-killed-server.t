@@ -5,7 +5,7 @@
 . "$(dirname "$0")/nbd-servers.sh"
 needs nbdkit qemu-nbd nbd-server nbdinfo unshare
 
-requests=25000
+requests=12000
 
 # has_done MORE: whether the exercise has come on by so many requests since the last time, or has ended.
 has_done()
@@ -13,7 +13,7 @@ has_done()
 	[ "$(said exercise '^after')" -ge $((before + $1 / 1000)) ] || gone exercise
 }
 
-# torment SERVER KILLS OPTION...: every 4000 requests the server dies; for a moment nobody is there.
+# torment SERVER KILLS OPTION...: every 3000 requests the server dies; for a moment nobody is there.
 torment()
 {
 	local server=$1 kills=$2 before
@@ -23,7 +23,7 @@ torment()
 	start exercise "$build/tests/link-exercise" --fill --requests=$requests --seed=$RANDOM "$@" "$uri"
 	for _ in $(seq "$kills"); do
 		before=$(said exercise '^after')
-		wait_until $ready_s has_done 4000
+		wait_until $ready_s has_done 3000
 		gone exercise && break
 		kill_server
 		serve "$server"
@@ -41,11 +41,11 @@ plan 5
 truncate -s 64M "$tmp/disk"
 for server in vnbd-server nbdkit qemu-nbd; do
 	serve $server
-	ok "$server killed 5 times" torment $server 5
+	ok "$server killed 3 times" torment $server 3
 	kill_server
 done
 serve nbd-server
-ok "nbd-server killed 5 times, by libnbd" with_libnbd torment nbd-server 5
+ok "nbd-server killed 3 times, by libnbd" with_libnbd torment nbd-server 3
 kill_server
 serve vnbd-server
-ok "vnbd-server killed 5 times, three connections" torment vnbd-server 5 --connections=3
+ok "vnbd-server killed 3 times, three connections" torment vnbd-server 3 --connections=3
