@@ -121,11 +121,11 @@ static void add_request(struct stream *stream, struct input *input, enum headers
 /* Rules that meet any request they are for; what a rule makes wait for long ends with the rule. */
 static void add_rule(struct input *input)
 {
-	static const char *const actions[] = { "delay 50us", "delay 1h", "bandwidth 1M", "rate 1000", "error EIO",
-		"error EOVERFLOW", "full 8K", "drop", "lie", "tear 512", "tear silently 512", "misdirect 4K",
-		"misdirect 512", "ghost 100us", "corrupt bits 3", "corrupt sector", "corrupt old", "hold",
-		"blackhole", "close before", "close amid", "close after", "close at 7", "close at 4000",
-		"wrong cookie", "wrong magic", "wrong length", "double" };
+	static const char *const actions[] = { "delay 50us", "delay 1h", "bandwidth 1M", "rate 1000",
+		"error EIO", "error EOVERFLOW", "full 8K", "drop", "lie", "tear 512", "tear silently 512",
+		"misdirect 4K", "misdirect 512", "ghost 100us", "corrupt bits 3", "corrupt sector",
+		"corrupt old", "hold", "blackhole", "close before", "close amid", "close after", "close at 7",
+		"close at 4000", "wrong cookie", "wrong magic", "wrong length", "double" };
 	uint8_t which = (uint8_t)next(input, 1), when = (uint8_t)next(input, 1);
 	char rule[FAULT_RULE_SIZE], why[256];
 
@@ -216,9 +216,9 @@ static void *run_client(void *argument)
 
 static void serve(const struct stream *stream, size_t early, struct dialect dialect, bool leaves)
 {
-	struct client client = { .headers = dialect.headers,
-		.leaves = leaves,
-		.faults = fault_set_is_armed(&one.export.faults) };
+	struct client client = {
+		.headers = dialect.headers, .leaves = leaves, .faults = fault_set_is_armed(&one.export.faults)
+	};
 	struct stream rest = { .length = stream->length - early };
 	struct session *session;
 	int fds[2];
