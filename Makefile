@@ -159,9 +159,9 @@ check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
 
 # What is worth the thread sanitizer's time: more than one thread at work.
 THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* connections-* hundreds-* sigterm-* link-* \
-	client-* a-cut-* memory-is-found-* rules-* control-* volatile-*
+	client-* a-cut-* memory-is-found-* rules-* control-* volatile-* power-cuts-* ghost-*
 check-threads:
-	$(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
 # vnbd-client killed KILLS times under a guest's load, for each layout of the rings, and below a host's own disk.
 KILLS ?= 100

@@ -130,6 +130,8 @@ static struct export *take_open(struct export_folder *folder, const char *name)
 
 static void free_export(struct export *export)
 {
+	if (export->disk)
+		verifier_close(&export->verifier, export->disk);
 	disk_free(export->disk);
 	fault_set_fini(&export->faults);
 	free(export->spec.name);

@@ -1,4 +1,5 @@
-/* server/expulsion.h -- every connection of one export ends, on all workers, without further replies.
+/* server/expulsion.h -- every connection of one export ends, on all workers, without further replies. What a fault rule keeps from the disk (a delay, a ghost)
+ * never reaches it.
  */
 #pragma once
 

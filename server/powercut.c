@@ -6,7 +6,7 @@
  * P1  From the start until it is freed the export is down: negotiation.c lets nobody choose it, so the sessions that are to be
  *     expelled are all there are.
  * P2  The cut begins when the workers have no session of it any more: nothing that a client sent before can reach the disk
- *     after it, and no reply that is based on what is lost can leave.
+ *     after it, not even what a fault rule delays, and no reply that is based on what is lost can leave.
  */
 #include "server/powercut.h"
 

@@ -62,6 +62,10 @@ void session_finish(struct session *session, enum close_reason reason);
 /* End now: nothing more is sent. */
 void session_kill(struct session *session, enum close_reason reason);
 
+/* The same, also where it is dead already, but for requests that are to reach the disk later (ghosts): they never do. What is on
+ * the disk now is all that it still waits for. */
+void session_expel(struct session *session, enum close_reason reason);
+
 /* What faults hold up goes on: where the rule has gone or has released it; or, if the worker drains, all of it. */
 void session_look_at_faults(struct session *session);
 

@@ -31,6 +31,12 @@ void session_kill(struct session *session, enum close_reason reason)
 	die(session);
 }
 
+void session_expel(struct session *session, enum close_reason reason)
+{
+	session_kill(session, reason);
+	session_ban_ghosts(session);
+}
+
 void session_finish(struct session *session, enum close_reason reason)
 {
 	if (session->state != SESSION_OPEN)

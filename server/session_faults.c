@@ -7,7 +7,8 @@
  *                                                               \---> RAW --its turn--> SENDING --sent-->
  *
  * I1  An injection is freed only when its timer is not in the ring.
- * I2  When the session dies, what waits is not carried out, but for ghosts: those are all that reaches the disk later.
+ * I2  When the session dies, what waits is not carried out, but for ghosts: those are all that reaches the disk later. When it is
+ *     expelled, those do not either, nor does it wait for them.
  * I3  Nothing here waits in the worker: time is the ring's. */
 #include "server/session_parts.h"
 
@@ -378,7 +379,7 @@ static void go_on(struct injection *injection)
 {
 	struct session *session = injection->session;
 
-	if (session->state == SESSION_DYING && !is_ghost(injection)) {
+	if (session->state == SESSION_DYING && (!is_ghost(injection) || session->faults.banned)) { /* I2 */
 		session_answer(session, injection->request, -ESHUTDOWN);
 		injection_free(injection);
 		return;
@@ -510,6 +511,14 @@ void session_faults_die(struct session *session)
 		else if (injection->stage == INJECTION_WAITING && !is_ghost(injection))
 			cut_timer(injection);
 	}
+}
+
+void session_ban_ghosts(struct session *session)
+{
+	session->faults.banned = true;
+	for (struct injection *injection = session->faults.first; injection; injection = injection->next)
+		if (injection->stage == INJECTION_WAITING)
+			cut_timer(injection);
 }
 
 /* Whether the rule that makes it wait has gone. */

@@ -110,6 +110,7 @@ struct session {
 	struct {
 		struct injection *first; /* owned: a list */
 		unsigned overtaken;	 /* of them, replies that the next one is to overtake */
+		bool banned;		 /* ghosts do not reach the disk */
 	} faults;
 	struct identity who;
 	uint64_t number; /* of the connection, since the server began */
@@ -200,6 +201,9 @@ void session_odd_sent(struct session *session);
 
 /* The session dies, and what it need not do any more, it does not. */
 void session_faults_die(struct session *session);
+
+/* And after its death nothing that waits reaches the disk, not even a ghost. */
+void session_ban_ghosts(struct session *session);
 
 /* Whether all is done. */
 static inline bool session_has_faults(const struct session *session)

@@ -91,7 +91,7 @@ static void on_notice(struct mail *mail)
 
 	for (struct session *session = worker->sessions; session; session = session_next(session))
 		if (session_export(session) == notice->expulsion->export)
-			session_kill(session, notice->expulsion->reason);
+			session_expel(session, notice->expulsion->reason);
 	notice->next = worker->notices;
 	worker->notices = notice;
 	settle_notices(worker);

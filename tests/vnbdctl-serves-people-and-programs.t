@@ -47,11 +47,11 @@ with Rig() as rig:
     control, disk = rig.path("control"), rig.disk("disk", "1M")
     server = rig.server("--control", "unix:" + control, "--export", "a=" + disk, "--export", "longer=memory:1536M",
                         "--export", "\x1b[2J\u00e9=memory:1K", "--export", b"\xff=memory:1K")
-    rig.same("a table", (0, f"EXPORT       SIZE  CACHE      READONLY  CONNECTIONS  PATH\n"
-                            f"a         1.0 MiB  writeback  no                  0  {disk}\n"
-                            f"longer    1.5 GiB  -          no                  0  memory:1536M\n"
-                            f"\\x1b[2J\u00e9  1.0 KiB  -          no                  0  memory:1K\n"
-                            f"\\xff      1.0 KiB  -          no                  0  memory:1K\n", ""),
+    rig.same("a table", (0, f"EXPORT       SIZE  CACHE      READONLY  DOWN  CONNECTIONS  PATH\n"
+                            f"a         1.0 MiB  writeback  no        no              0  {disk}\n"
+                            f"longer    1.5 GiB  -          no        no              0  memory:1536M\n"
+                            f"\\x1b[2J\u00e9  1.0 KiB  -          no        no              0  memory:1K\n"
+                            f"\\xff      1.0 KiB  -          no        no              0  memory:1K\n", ""),
              vnbdctl("exports", control=control))
     status, out, err = vnbdctl("--json", "--socket", control, "exports")
     rig.same("the same for programs", ["a", "longer", "\x1b[2J\u00e9", "\\xff"], [row["name"] for row in json.loads(out)])
@@ -117,8 +117,7 @@ with Rig() as rig:
             control=rig.path("mock"))
     mock.answers.append(b'{"id":null,"ok":true')
     refused("a server that ends", 3, rig.path("mock") + ": the server has hung up", "exports", control=rig.path("mock"))
-    refused("an unknown command of the server's", 1, "there is no command 'record-stop'; 'help' lists those that there are",
-            "record", "a", "stop", control=control)
+    refused("a server's refusal", 1, "it is not recorded", "record", "a", "stop", control=control)
     refused("nobody there", 3, rig.path("no") + ": No such file or directory", "exports", control=rig.path("no"))
     refused("no socket there", 3, disk + ": Connection refused", "exports", control=disk)
     refused("no command", 2, "the command is missing")

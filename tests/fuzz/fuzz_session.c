@@ -2,7 +2,10 @@
  * itself, leave nothing behind, and answer in chunks that a client can tell apart.
  *
  * The input is a list of requests, most with the right magic number and near the disk's range: a fuzzer that has to find
- * those first finds little else. What is left of it follows as it is. */
+ * those first finds little else. What is left of it follows as it is. Some sessions meet fault rules, which are removed when
+ * the client has waited for a moment. */
+#include <poll.h>
+
 #include "server/command.h"
 #include "server/meta_query.h"
 #include "server/nbd_wire.h"
@@ -115,6 +118,30 @@ static void add_request(struct stream *stream, struct input *input, enum headers
 		add_payload(stream, input, length);
 }
 
+/* Rules that meet any request they are for; what a rule makes wait for long ends with the rule. */
+static void add_rule(struct input *input)
+{
+	static const char *const actions[] = { "delay 50us", "delay 1h", "bandwidth 1M", "rate 1000",
+		"error EIO", "error EOVERFLOW", "full 8K", "drop", "lie", "tear 512", "tear silently 512",
+		"misdirect 4K", "misdirect 512", "ghost 100us", "corrupt bits 3", "corrupt sector",
+		"corrupt old", "hold", "blackhole", "close before", "close amid", "close after", "close at 7",
+		"close at 4000", "wrong cookie", "wrong magic", "wrong length", "double" };
+	uint8_t which = (uint8_t)next(input, 1), when = (uint8_t)next(input, 1);
+	char rule[FAULT_RULE_SIZE], why[256];
+
+	snprintf(rule, sizeof(rule), "%s p 0.%u seed %u%s: %s", when & 1 ? "4K-64K" : "always", when / 16 + 1,
+		when, when & 2 ? " times 3" : "", actions[which % (sizeof(actions) / sizeof(actions[0]))]);
+	/* "always" and a number of times are too much. */
+	if (when & 1 || !(when & 2))
+		require(fault_set_add(&one.export.faults, rule, why, sizeof(why)) > 0);
+}
+
+static void remove_rules(void)
+{
+	fault_set_clear(&one.export.faults);
+	worker_look(&one.worker);
+}
+
 /* The client. */
 
 struct client {
@@ -122,6 +149,7 @@ struct client {
 	int fd;
 	enum headers headers;
 	bool leaves; /* before it has read all */
+	bool faults; /* what comes may be broken */
 	const struct stream *stream;
 };
 
@@ -169,9 +197,13 @@ static void *run_client(void *argument)
 
 	/* The server may hang up before it has read all. */
 	send(client->fd, client->stream->bytes, client->stream->length, MSG_NOSIGNAL);
+	if (client->faults) {
+		poll(&(struct pollfd){ .fd = client->fd, .events = POLLIN }, 1, 1);
+		remove_rules();
+	}
 	if (client->leaves)
 		recv(client->fd, rest, 100, MSG_DONTWAIT);
-	else if (client->headers == HEADERS_SIMPLE)
+	else if (client->headers == HEADERS_SIMPLE || client->faults)
 		shutdown(client->fd, SHUT_WR);
 	else if (!shutdown(client->fd, SHUT_WR))
 		while (take_chunk(client))
@@ -184,7 +216,9 @@ static void *run_client(void *argument)
 
 static void serve(const struct stream *stream, size_t early, struct dialect dialect, bool leaves)
 {
-	struct client client = { .headers = dialect.headers, .leaves = leaves };
+	struct client client = {
+		.headers = dialect.headers, .leaves = leaves, .faults = fault_set_is_armed(&one.export.faults)
+	};
 	struct stream rest = { .length = stream->length - early };
 	struct session *session;
 	int fds[2];
@@ -213,6 +247,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		one_worker_begin(&one, DISK);
 	how = (uint8_t)next(&input, 1);
 	early = next(&input, 1) * 8;
+	for (unsigned rules = (unsigned)next(&input, 1) & 3; rules > 0; rules--)
+		add_rule(&input);
 	/* The server shuts down as the session begins. */
 	one.worker.draining = early > 240 * 8;
 	dialect = (struct dialect){ .headers = how % 3,

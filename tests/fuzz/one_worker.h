@@ -41,6 +41,7 @@ static inline void one_worker_begin(struct one_worker *one, uint64_t size)
 	budget_init(&one->budget, MEMORY_LEAST);
 	worker_prepare(&one->worker, &one->budget);
 	one->export.spec.name = (char *)"";
+	fault_set_init(&one->export.faults, "");
 	require(disk_memory_open(size, &memory) == 0 && uring_init(&one->worker.ring) == 0 &&
 		receive_pool_init(&one->worker.receives, &one->worker.ring) == 0);
 	late_disk_init(&one->disk, memory);
