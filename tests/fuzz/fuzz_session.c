@@ -5,6 +5,7 @@
  * those first finds little else. What is left of it follows as it is. Some sessions meet fault rules, which are removed when
  * the client has waited for a moment. */
 #include <poll.h>
+#include <stdio.h>
 
 #include "server/command.h"
 #include "server/meta_query.h"
