@@ -18,7 +18,7 @@ refused()
 }
 
 modes="writeback, writethrough, none, directsync, unsafe"
-keys="cache=MODE, readonly, overlay=FILE, volatile=on, description=TEXT, tls, allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE"
+keys="cache=MODE, readonly, overlay=FILE, volatile=on, record=FILE, description=TEXT, tls, allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE"
 addresses="not HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:[CID:]PORT"
 d=$tmp/disk
 truncate -s 1M "$d"
