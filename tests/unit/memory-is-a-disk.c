@@ -81,7 +81,7 @@ static void gives_memory_back(void **state)
 	const enum block_op ops[2] = { BLOCK_TRIM, BLOCK_ZERO };
 	char *data = calloc(1, MIB);
 	struct disk *disk = open_memory(1ull << 40);
-	size_t before;
+	size_t before, written;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -90,11 +90,13 @@ static void gives_memory_back(void **state)
 		for (uint64_t at = 0; at < WRITTEN; at += MIB)
 			assert_int_equal(
 				ask_data(disk, &ring, BLOCK_WRITE, 0, at + (512ull << 30), data, MIB), 0);
-		assert_true(resident() > before + WRITTEN / 2);
+		written = resident();
+		assert_true(written > before + WRITTEN / 2);
 		assert_int_equal(
 			ask_range(disk, &ring, ops[i], BLOCK_FAST_ZERO * (unsigned)i, 512ull << 30, WRITTEN),
 			0);
-		assert_true(resident() < before + WRITTEN / 10);
+		/* A sanitizer keeps a part of what it knows of the bytes. */
+		assert_true(resident() < written - WRITTEN / 10 * 9);
 		assert_int_equal(
 			ask_data(disk, &ring, BLOCK_READ, 0, (512ull << 30) + WRITTEN - MIB, data, MIB), 0);
 		assert_true(data[0] == 0 && data[MIB - 1] == 0);
