@@ -159,7 +159,7 @@ check-fast: $(PROGRAMS) $(UNIT_TESTS) $(TEST_TOOLS) $(BENCH_TOOLS)
 
 # What is worth the thread sanitizer's time: more than one thread at work.
 THREADED := mail-* flushes-* range-* unaligned-* queues-* vhost-user-outlives-* connections-* hundreds-* sigterm-* link-* \
-	client-* a-cut-* memory-is-found-* rules-* control-* volatile-* power-cuts-* ghost-*
+	client-* a-cut-* memory-is-found-* rules-* control-* volatile-* power-cuts-* ghost-* records-of-several-*
 check-threads:
 	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) VARIANT=tsan check-fast T='$(THREADED)'
 
