@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/draw.h"
+
 enum fate { FATE_LOST, FATE_KEPT, FATE_TORN };
 
 struct fated {
@@ -13,44 +15,29 @@ struct fated {
 	enum fate fate;
 };
 
-/* SplitMix64: small, and the same everywhere. */
-static uint64_t draw(uint64_t *state)
-{
-	uint64_t mixed = *state += 0x9e3779b97f4a7c15u;
-
-	mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9u;
-	mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebu;
-	return mixed ^ mixed >> 31;
-}
-
-static uint64_t draw_below(uint64_t *state, uint64_t limit)
-{
-	return draw(state) % limit;
-}
-
 static uint64_t sectors_of(const struct held *held, uint32_t sector)
 {
 	return (held->offset + held->length - 1) / sector - held->offset / sector + 1;
 }
 
-static enum fate draw_fate(const struct held *held, const struct survival_order *order, uint64_t *state)
+static enum fate draw_fate(const struct held *held, const struct survival_order *order, struct draw *draw)
 {
 	bool may_tear = order->sector && held->op != BLOCK_TRIM && sectors_of(held, order->sector) > 1;
 
 	switch (order->keep) {
 	case SURVIVAL_ALL:
-		return may_tear && draw_below(state, 2) ? FATE_TORN : FATE_KEPT;
+		return may_tear && draw_below(draw, 2) ? FATE_TORN : FATE_KEPT;
 	case SURVIVAL_RANDOM:
-		return (enum fate)draw_below(state, may_tear ? 3 : 2);
+		return (enum fate)draw_below(draw, may_tear ? 3 : 2);
 	default:
 		return FATE_LOST;
 	}
 }
 
-static void shuffle(struct fated *fated, size_t count, uint64_t *state)
+static void shuffle(struct fated *fated, size_t count, struct draw *draw)
 {
 	for (size_t left = count; left > 1; left--) {
-		size_t other = (size_t)draw_below(state, left);
+		size_t other = (size_t)draw_below(draw, left);
 		struct fated moved = fated[left - 1];
 
 		fated[left - 1] = fated[other];
@@ -93,14 +80,14 @@ static int add_sector(struct survival *survival, struct held *held, uint32_t sec
 }
 
 /* Any of its sectors, but one of them that surely is there and another that surely is not. */
-static int add_torn(struct survival *survival, struct held *held, uint32_t sector, uint64_t *state)
+static int add_torn(struct survival *survival, struct held *held, uint32_t sector, struct draw *draw)
 {
-	uint64_t count = sectors_of(held, sector), there = draw_below(state, count);
-	uint64_t missing = (there + 1 + draw_below(state, count - 1)) % count;
+	uint64_t count = sectors_of(held, sector), there = draw_below(draw, count);
+	uint64_t missing = (there + 1 + draw_below(draw, count - 1)) % count;
 	int error = 0;
 
 	for (uint64_t i = 0; i < count && !error; i++) {
-		bool luck = draw_below(state, 2);
+		bool luck = draw_below(draw, 2);
 
 		if (i == there || (luck && i != missing))
 			error = add_sector(survival, held, sector, i);
@@ -109,7 +96,7 @@ static int add_torn(struct survival *survival, struct held *held, uint32_t secto
 }
 
 static int add_all(struct survival *survival, const struct fated *fated, size_t count,
-	const struct survival_order *order, uint64_t *state)
+	const struct survival_order *order, struct draw *draw)
 {
 	uint64_t *const counters[] = {
 		[FATE_LOST] = &survival->counts.lost,
@@ -125,7 +112,7 @@ static int add_all(struct survival *survival, const struct fated *fated, size_t 
 		if (fated[i].fate == FATE_KEPT)
 			error = add(survival, held, held->offset, held->length);
 		else if (fated[i].fate == FATE_TORN)
-			error = add_torn(survival, held, order->sector, state);
+			error = add_torn(survival, held, order->sector, draw);
 	}
 	return error;
 }
@@ -143,18 +130,19 @@ int survival_draw(const struct held_list *list, const struct survival_order *ord
 {
 	size_t count = count_of(list), i = 0;
 	struct fated *fated = calloc(count + 1, sizeof(*fated));
-	uint64_t state = order->seed;
+	struct draw draw;
 	int error;
 
 	*out = (struct survival){ 0 };
 	if (!fated)
 		return -ENOMEM;
+	draw_init(&draw, order->seed);
 	for (struct held *held = list->oldest; held; held = held->younger)
 		if (!held->void_)
-			fated[i++] = (struct fated){ held, draw_fate(held, order, &state) };
+			fated[i++] = (struct fated){ held, draw_fate(held, order, &draw) };
 	if (order->keep == SURVIVAL_RANDOM)
-		shuffle(fated, count, &state);
-	error = add_all(out, fated, count, order, &state);
+		shuffle(fated, count, &draw);
+	error = add_all(out, fated, count, order, &draw);
 	free(fated);
 	if (error)
 		survival_fini(out);
