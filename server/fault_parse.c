@@ -388,23 +388,29 @@ static unsigned count_words(const struct reader *reader, const char *words)
 	return count;
 }
 
-static int take_what(struct reader *reader, struct fault_rule *rule)
+/* Takes the words of the row that is meant. Returns whether there is one. */
+static bool take_action(struct reader *reader, struct fault_rule *rule)
 {
 	unsigned most = 0;
 
-	reader->end = reader->count;
-	rule->action = FAULT_DO_NOTHING;
 	for (int i = 0; i < FAULT_ACTIONS; i++) {
 		unsigned count = count_words(reader, fault_actions[i].words);
+		bool named = rule->operations & fault_actions[i].operations;
 
-		if (count > most) {
+		if (count > most || (count > 0 && count == most && named)) {
 			most = count;
 			rule->action = (enum fault_action)i;
 		}
 	}
-	if (most == 0)
-		return refuse_action(reader);
 	reader->at += most;
+	return most > 0;
+}
+
+static int take_what(struct reader *reader, struct fault_rule *rule)
+{
+	reader->end = reader->count;
+	if (!take_action(reader, rule))
+		return refuse_action(reader);
 	for (int i = 0; i < FAULT_ARGUMENTS; i++) {
 		enum fault_value kind = fault_actions[rule->action].arguments[i];
 

@@ -10,6 +10,7 @@
 
 #include "conf/size.h"
 #include "server/limits.h"
+#include "server/nbd_wire.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -35,10 +36,12 @@ static const struct unit size_units[] = {
 	{ "T", UINT64_C(1) << 40 },
 };
 
-static const struct {
+struct named {
 	const char *name;
-	int number;
-} errors[] = {
+	unsigned number;
+};
+
+static const struct named errors[] = {
 	{ "EPERM", EPERM },
 	{ "EIO", EIO },
 	{ "ENOMEM", ENOMEM },
@@ -47,6 +50,18 @@ static const struct {
 	{ "EOVERFLOW", EOVERFLOW },
 	{ "ENOTSUP", ENOTSUP },
 	{ "ESHUTDOWN", ESHUTDOWN },
+};
+static const struct named refusals[] = {
+	{ "UNSUP", NBD_REP_ERR_UNSUP },
+	{ "POLICY", NBD_REP_ERR_POLICY },
+	{ "INVALID", NBD_REP_ERR_INVALID },
+	{ "PLATFORM", NBD_REP_ERR_PLATFORM },
+	{ "TLS_REQD", NBD_REP_ERR_TLS_REQD },
+	{ "UNKNOWN", NBD_REP_ERR_UNKNOWN },
+	{ "SHUTDOWN", NBD_REP_ERR_SHUTDOWN },
+	{ "BLOCK_SIZE_REQD", NBD_REP_ERR_BLOCK_SIZE_REQD },
+	{ "TOO_BIG", NBD_REP_ERR_TOO_BIG },
+	{ "EXT_HEADER_REQD", NBD_REP_ERR_EXT_HEADER_REQD },
 };
 
 static int parse_number(const char *text, uint64_t *out)
@@ -132,15 +147,25 @@ static int parse_part(const char *text, uint64_t *out)
 	return parse_part_any(text, out) || *out > FAULT_PART_ONE ? -EINVAL : 0;
 }
 
-static int parse_error(const char *text, uint64_t *out)
+static int parse_named(const struct named *rows, size_t count, const char *text, uint64_t *out)
 {
-	for (size_t i = 0; i < COUNT_OF(errors); i++) {
-		if (strcmp(text, errors[i].name) != 0)
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(text, rows[i].name) != 0)
 			continue;
-		*out = (uint64_t)errors[i].number;
+		*out = rows[i].number;
 		return 0;
 	}
 	return -EINVAL;
+}
+
+static int parse_error(const char *text, uint64_t *out)
+{
+	return parse_named(errors, COUNT_OF(errors), text, out);
+}
+
+static int parse_refusal(const char *text, uint64_t *out)
+{
+	return parse_named(refusals, COUNT_OF(refusals), text, out);
 }
 
 static void print_number(uint64_t value, char *out)
@@ -179,12 +204,21 @@ static void print_part(uint64_t value, char *out)
 		out[length - 1] = '\0';
 }
 
+static void print_named(const struct named *rows, size_t count, uint64_t value, char *out)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].number == value)
+			snprintf(out, FAULT_NUMBER_SIZE, "%s", rows[i].name);
+}
+
 static void print_error(uint64_t value, char *out)
 {
-	for (size_t i = 0; i < COUNT_OF(errors); i++) {
-		if ((uint64_t)errors[i].number == value)
-			snprintf(out, FAULT_NUMBER_SIZE, "%s", errors[i].name);
-	}
+	print_named(errors, COUNT_OF(errors), value, out);
+}
+
+static void print_refusal(uint64_t value, char *out)
+{
+	print_named(refusals, COUNT_OF(refusals), value, out);
 }
 
 static const struct {
@@ -199,6 +233,7 @@ static const struct {
 	[FAULT_VALUE_PART] = { parse_part, print_part },
 	[FAULT_VALUE_PART_ANY] = { parse_part_any, print_part },
 	[FAULT_VALUE_ERROR] = { parse_error, print_error },
+	[FAULT_VALUE_REFUSAL] = { parse_refusal, print_refusal },
 };
 
 static const struct {

@@ -23,7 +23,8 @@ enum fault_value {
 const char *fault_value_sign(enum fault_value kind);
 const char *fault_value_words(enum fault_value kind);
 
-/* fault_value_parse() - @text as a value of @kind, which is not TEXT: a count, bytes, nanoseconds, billionths, or an errno.
+/* fault_value_parse() - @text as a value of @kind, which is not TEXT: a count, bytes, nanoseconds, billionths, an errno, or an
+ * enum nbd_option_error.
  * Returns 0, or -EINVAL where it is none, or out of range. */
 int fault_value_parse(enum fault_value kind, const char *text, uint64_t *out);
 

@@ -298,6 +298,12 @@ static void on_fault_time(struct ev_loop *ev, ev_timer *timer, int events)
 		resume(handshake);
 }
 
+static enum nbd_option_error refusal_of(const struct fault_verdict *verdict)
+{
+	return verdict->data.action == FAULT_DO_refuse ? (enum nbd_option_error)verdict->data.arguments[0]
+						       : 0;
+}
+
 /* Returns whether the handshake stops here, or has ended, because a rule for @operation wants it. */
 static bool meets_fault(struct handshake *handshake, enum fault_operation operation)
 {
@@ -314,6 +320,7 @@ static bool meets_fault(struct handshake *handshake, enum fault_operation operat
 	event.now_ns = fault_now_ns();
 	if (!fault_set_judge(faults, &event, NULL, NULL, &handshake->fault.verdict))
 		return false;
+	handshake->negotiation.refusal = refusal_of(&handshake->fault.verdict);
 	if (handshake->fault.verdict.delay_ns == 0)
 		return suffer(handshake);
 	pause_for_fault(handshake);

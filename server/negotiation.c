@@ -154,6 +154,10 @@ static void on_export_name(struct negotiation *negotiation, const struct option 
 		end(negotiation, CLOSE_export_name);
 		return;
 	}
+	if (negotiation->refusal) {
+		end(negotiation, CLOSE_fault);
+		return;
+	}
 	export = find(negotiation, option->data, option->length);
 	if (export && export->down) {
 		end(negotiation, CLOSE_export_down);
@@ -260,6 +264,14 @@ static void refuse_down(struct negotiation *negotiation, uint32_t option)
 	refuse(negotiation, option, NBD_REP_ERR_UNKNOWN, "the export has no power now");
 }
 
+/* Returns whether a fault rule has the option refused, whichever export it is about. */
+static bool refuse_by_rule(struct negotiation *negotiation, uint32_t option)
+{
+	if (negotiation->refusal)
+		refuse(negotiation, option, negotiation->refusal, "a fault rule refuses this");
+	return negotiation->refusal;
+}
+
 /* Whether there is a query for an export that exists, or else it was refused. */
 static bool take_query(struct negotiation *negotiation, const struct option *option, struct meta_query *query)
 {
@@ -271,6 +283,8 @@ static bool take_query(struct negotiation *negotiation, const struct option *opt
 		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
 		return false;
 	}
+	if (refuse_by_rule(negotiation, option->number))
+		return false;
 	export = find(negotiation, query->name, query->name_length);
 	if (export && export->down) {
 		refuse_down(negotiation, option->number);
@@ -431,6 +445,8 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, why);
 		return;
 	}
+	if (refuse_by_rule(negotiation, option->number))
+		return;
 	export = find(negotiation, request.name, request.name_length);
 	if (!export) {
 		refuse_export(negotiation, option->number);

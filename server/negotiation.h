@@ -13,6 +13,7 @@
 #include "server/close_reason.h"
 #include "server/dialect.h"
 #include "server/export.h"
+#include "server/nbd_wire.h"
 #include "server/tls.h"
 
 /*  CLIENT_FLAGS --> OPTION --GO, EXPORT_NAME--> TRANSMISSION
@@ -39,6 +40,8 @@ struct negotiation {
 	enum negotiation_stage stage;
 	enum close_reason close; /* in OVER; out still has to be sent */
 	bool no_zeroes;
+	/* 0, or what the owner sets: whatever asks for an export is refused with it. */
+	enum nbd_option_error refusal;
 	unsigned options;   /* taken so far, up to OPTIONS_MAX */
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed so far. */

@@ -30,6 +30,8 @@ SERVER = [
     ("accept: clsoe", "column 9: 'clsoe' is nothing that can happen"),
     ("read: error EIO", "column 1: without an export there are only accept and handshake"),
     (": delay 1s", "column 1: without an export"),
+    ("handshake: error EIO", "column 18: 'error' wants REFUSAL, UNSUP, POLICY, INVALID, PLATFORM, TLS_REQD, UNKNOWN, "),
+    ("accept handshake: error POLICY", "column 19: 'error' is for handshake, not for accept"),
     ("accept cert a: close", "nothing but the address is known before a client has an export"),
 ]
 

@@ -5,6 +5,7 @@ import select
 import socket
 import time
 
+import nbd
 import nbd_raw
 from nbd_raw import Connection
 from rig import Rig, wait_until
@@ -34,6 +35,46 @@ def closing(rig):
     rig.ok("handshake: close: greeted, and closed then", third.closed())
     rig.ok("the log tells of each", "fault 1 of the server (accept every 2: close): accept, unix," in server.log() and
            "fault 2 of the server (handshake connection 3: close): handshake, unix," in server.log())
+
+
+ERRORS = {"UNSUP": nbd_raw.ERR_UNSUP, "POLICY": nbd_raw.ERR_POLICY, "INVALID": nbd_raw.ERR_INVALID,
+          "PLATFORM": nbd_raw.ERR_PLATFORM, "TLS_REQD": nbd_raw.ERR_TLS_REQD, "UNKNOWN": nbd_raw.ERR_UNKNOWN,
+          "SHUTDOWN": nbd_raw.ERR_SHUTDOWN, "BLOCK_SIZE_REQD": nbd_raw.ERR_BLOCK_SIZE_REQD, "TOO_BIG": nbd_raw.ERR_TOO_BIG,
+          "EXT_HEADER_REQD": nbd_raw.ERR_EXT_HEADER_REQD}
+
+
+def refusing(rig):
+    server = serve(rig, *(f"handshake connection {number}: error {name}" for number, name in enumerate(ERRORS, 1)),
+                   "handshake after 10 times 3: error POLICY", "handshake connection 13: delay 1ms")
+    for name, error in ERRORS.items():
+        with Connection(server.address) as client:
+            client.greet()
+            replies = client.option(nbd_raw.OPT_GO, nbd_raw.info_request(""))
+            rig.same(f"handshake: error {name}: and nothing else", [(error, b"a fault rule refuses this")],
+                     [reply[1:] for reply in replies])
+    with Connection(server.address) as client:
+        client.greet()
+        client.option(nbd_raw.OPT_STRUCTURED_REPLY)
+        asked = [(nbd_raw.OPT_INFO, nbd_raw.info_request("")), (nbd_raw.OPT_GO, nbd_raw.info_request("nobody")),
+                 (nbd_raw.OPT_SET_META_CONTEXT, nbd_raw.meta_query("", ["base:allocation"])),
+                 (nbd_raw.OPT_LIST_META_CONTEXT, nbd_raw.meta_query("", []))]
+        rig.same("every option that names an export is refused", [nbd_raw.ERR_POLICY] * len(asked),
+                 [client.option(*option)[-1].type for option in asked])
+        rig.same("others are answered", nbd_raw.REP_ACK, client.option(nbd_raw.OPT_LIST)[-1].type)
+        client.send_option(nbd_raw.OPT_EXPORT_NAME)
+        rig.ok("the one that has no such answer ends the connection", client.closed())
+    handle = nbd.NBD()
+    try:
+        handle.connect_uri(server.uri())
+        said = "connected"
+    except nbd.Error as error:
+        said = str(error)
+    rig.ok("a client is told why", "a fault rule refuses this" in said or "policy" in said.lower(), said)
+    with Connection(server.address) as late:
+        late.greet()
+        rig.same("delayed and refused", nbd_raw.ERR_POLICY, late.option(nbd_raw.OPT_GO, nbd_raw.info_request(""))[-1].type)
+    with Connection(server.address) as usual:
+        rig.ok("three times: the next is served", answers(usual))
 
 
 def waiting(rig):
@@ -80,5 +121,5 @@ def outlasting(rig):
 
 
 with Rig() as rig:
-    for part in (closing, waiting, stalling, outlasting):
+    for part in (closing, refusing, waiting, stalling, outlasting):
         part(rig)

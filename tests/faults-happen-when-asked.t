@@ -114,6 +114,15 @@ with Rig() as rig:
     rig.same("the server ends in order", 0, server.stop())
 
     with open(rig.path("config"), "w") as config:
-        config.write("[generic]\n[a]\nexportname = memory:1M\nfault = read every 2: error EIO\nfault = flush: error EIO\n")
-    handle = dial(rig.server("--config", rig.path("config")), "a")
+        config.write("[generic]\nfault = handshake connection 2: error SHUTDOWN\n"
+                     "[a]\nexportname = memory:1M\nfault = read every 2: error EIO\nfault = flush: error EIO\n")
+    server = rig.server("--config", rig.path("config"))
+    handle = dial(server, "a")
     rig.same("from a configuration", ".X.X", pattern(handle, [read(), OPERATIONS["flush"], OPERATIONS["write"], read()]))
+    try:
+        dial(server, "a")
+        refused = "not refused"
+    except nbd.Error as error:
+        refused = str(error)
+    rig.ok("the server's own, too", "a fault rule refuses this" in refused or "SHUTDOWN" in refused, refused)
+    rig.same("and no more than it says", ".", pattern(dial(server, "a"), [read()]))

@@ -60,6 +60,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	negotiation_init(&negotiation, &exports);
 	negotiation.tls = size > 0 ? data[size - 1] % 3u : TLS_OFF;
 	negotiation.who = &who;
+	/* As a fault rule has it, in one of four. */
+	if (size > 1 && data[size - 2] % 4u == 0)
+		negotiation.refusal =
+			(enum nbd_option_error)(1 + data[size - 2] / 4u % NBD_REP_ERR_EXT_HEADER_REQD);
 	do {
 		negotiation_sent(&negotiation, negotiation.out.length);
 		secure(&negotiation, &who);
@@ -69,6 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (used > NEGOTIATION_MESSAGE_MAX || negotiation.out.length > 4096)
 			abort();
 	} while (used > 0);
+	if (negotiation.export && negotiation.refusal)
+		abort();
 	if (negotiation.export == &third && !who.tls)
 		abort();
 	/* A whole message that is not taken would make the connection wait for ever. */

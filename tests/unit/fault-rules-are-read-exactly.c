@@ -69,6 +69,8 @@ static const struct {
 	{ "accept every 2: hold", NULL },
 	{ "handshake: delay 10ms", NULL },
 	{ "accept handshake: blackhole", NULL },
+	{ "handshake once: error UNKNOWN", NULL },
+	{ "handshake: error EXT_HEADER_REQD", NULL },
 };
 
 static const struct {
@@ -126,6 +128,13 @@ static const struct {
 	{ "accept cert a: hold", "nothing but the address is known" },
 	{ "accept: error EIO",
 		"'error' is for read, write, flush, trim, zero, cache, status, not for accept" },
+	{ "handshake: error EIO", "column 18: 'error' wants REFUSAL, UNSUP, POLICY, INVALID, " },
+	{ "handshake: error 6", "column 18: 'error' wants REFUSAL" },
+	{ "handshake: error", "column 17: 'error' wants REFUSAL" },
+	{ "accept handshake: error UNKNOWN", "column 19: 'error' is for handshake, not for accept" },
+	{ "read handshake: error UNKNOWN", "'error' is for handshake, not for read" },
+	{ "read: error UNKNOWN", "column 13: 'error' wants ERRNO" },
+	{ ": error UNKNOWN", "column 9: 'error' wants ERRNO" },
 	{ "any from 10.0.0.0/33: hold", "column 10: '10.0.0.0/33' is not an address" },
 	{ "any from : hold", "column 12: 'from' wants TEXT" },
 	{ "any cert \"\": hold", "column 10: '' is not a name" },
