@@ -36,8 +36,8 @@ const struct ctl_command ctl_commands[] = {
 		"powercut",
 		"Lose what an export with volatile= holds and has not flushed, as a power cut does.",
 		{ .sentence = "kept {kept}, lost {lost}, tore {torn} of the unflushed writes, by seed "
-			      "{seed}; the write "
-			      "verifier is {verifier} now" } },
+			      "{seed}; the write verifier is {verifier} now; power is back after {down} "
+			      "s" } },
 	{ "record EXPORT start FILE", "record-start",
 		"Record every request of an export in FILE of the server's.",
 		{ .sentence = "records into {file}" } },

@@ -55,6 +55,14 @@ static char *integer_text(json_int_t integer, enum ctl_format format)
 	return strdup(out);
 }
 
+static char *real_text(double real)
+{
+	char out[64];
+
+	snprintf(out, sizeof(out), "%g", real);
+	return strdup(out);
+}
+
 /* The caller's to free(); NULL: out of memory. */
 static char *value_text(const json_t *value, enum ctl_format format)
 {
@@ -64,6 +72,8 @@ static char *value_text(const json_t *value, enum ctl_format format)
 		return ctl_text(json_string_value(value));
 	if (json_is_integer(value))
 		return integer_text(json_integer_value(value), format);
+	if (json_is_real(value))
+		return real_text(json_real_value(value));
 	if (json_is_boolean(value))
 		return strdup(json_is_true(value) ? "yes" : "no");
 	return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);

@@ -72,6 +72,7 @@ static const char *read_order(const struct asked *asked, struct powercut_order *
 struct waiting {
 	struct control_call *call;
 	uint64_t seed;
+	double down;
 };
 
 static void on_done(void *context, const struct powercut_result *result)
@@ -84,9 +85,10 @@ static void on_done(void *context, const struct powercut_result *result)
 		control_refuse(waiting->call, "the power cut failed: %s", strerror(-result->error));
 	else
 		control_answer(waiting->call,
-			json_pack("{sIsIsIsIss}", "kept", (json_int_t)result->counts.kept, "lost",
+			json_pack("{sIsIsIsIsssf}", "kept", (json_int_t)result->counts.kept, "lost",
 				(json_int_t)result->counts.lost, "torn", (json_int_t)result->counts.torn,
-				"seed", (json_int_t)waiting->seed, "verifier", verifier));
+				"seed", (json_int_t)waiting->seed, "verifier", verifier, "down",
+				waiting->down));
 	free(waiting);
 }
 
@@ -117,7 +119,7 @@ static void powercut(void *context, struct control_call *call, const json_t *arg
 		control_refuse(call, "out of memory");
 		return;
 	}
-	*waiting = (struct waiting){ call, asked.seed };
+	*waiting = (struct waiting){ call, asked.seed, asked.down };
 	if (powercut_start(&server->powercuts, export, &order, on_done, waiting, why, sizeof(why))) {
 		control_refuse(call, "export '%s': %s", asked.export, why);
 		free(waiting);
@@ -125,7 +127,7 @@ static void powercut(void *context, struct control_call *call, const json_t *arg
 }
 
 const struct control_command powercut_commands[] = {
-	{ "powercut", "export [keep] [torn] [seed] [down]",
+	{ "powercut", "EXPORT [KEEP] [TORN] [SEED] [DOWN]",
 		"Cut the power of an export with a volatile cache.", powercut },
 	{ 0 },
 };

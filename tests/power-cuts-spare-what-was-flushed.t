@@ -88,6 +88,29 @@ with Rig() as rig:
         rig.same(f"{name}: twelve power cuts, and each block has a version that it may have", 0, faults)
         rig.ok(f"{name}: some writes were kept, some lost, some torn", min(totals.values()) > 0, totals)
 
+    # Two versions of one block, both kept: either may be on top.
+    tops = set()
+    for seed in range(60):
+        client = connect(server, "memory")
+        for value in (b"1", b"2"):
+            client.pwrite(value * BLOCK, 0)
+        result = control.ask("powercut", export="memory", keep="random", seed=seed)
+        found = connect(server, "memory").pread(1, 0)
+        if (result["kept"], result["lost"]) == (2, 0):
+            tops.add(bytes(found))
+    rig.same("what is kept reaches the disk in any order", {b"1", b"2"}, tops)
+
+    # More than the cache has room for.
+    client = connect(server, "small")
+    client.pwrite(b"." * SIZE, 0, nbd.CMD_FLAG_FUA)
+    for block in range(BLOCKS):
+        client.pwrite(b"x" * BLOCK, block * BLOCK)
+    control.ask("powercut", export="small")
+    found = connect(server, "small").pread(SIZE, 0)[::BLOCK]
+    left = found.count(b"x")
+    rig.ok("when the cache is full the oldest reach the disk", found == b"x" * left + b"." * (BLOCKS - left), found)
+    rig.ok("as many as have no room, at least", BLOCKS - 16 <= left < BLOCKS, left)
+
     client = connect(server, "through")
     client.pwrite(b"t" * SIZE, 0)
     rig.same("with writethrough there is nothing to lose", (0, 0), (control.export("through")["volatile"]["writes"],
@@ -113,6 +136,7 @@ with Rig() as rig:
     for cookie in range(40):  # some are in flight when the power goes
         two.request(CMD_WRITE, cookie % BLOCKS * BLOCK, BLOCK, cookie=cookie, data=b"x" * BLOCK)
     result = control.ask("powercut", export="file", down=600)
+    rig.same("the answer tells for how long there is no power", 600, result["down"])
     rig.ok("a connection is closed", one.closed())
     rig.ok("no reply comes that is not of a write that was done", "cut" not in replies_until_end(two))
     rig.ok("the verifier is another", result["verifier"] != before and control.export("file")["verifier"] == result["verifier"])

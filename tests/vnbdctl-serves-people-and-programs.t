@@ -100,8 +100,9 @@ with Rig() as rig:
     rule = {"id": 1, "export": "a", "rule": "write: error EIO", "matched": 1000, "fired": 3}
     rig.same("fault rules", (0, "ID  EXPORT  MATCHED  FIRED  RULE\n 1  a          1000      3  write: error EIO\n", ""),
              shown([rule], "fault", "list"))
-    rig.same("a power cut", (0, "kept 1, lost 2, tore 3 of the unflushed writes, by seed 4; the write verifier is 0123 now\n", ""),
-             shown({"kept": 1, "lost": 2, "torn": 3, "seed": 4, "verifier": "0123"}, "powercut", "a"))
+    rig.same("a power cut", (0, "kept 1, lost 2, tore 3 of the unflushed writes, by seed 4; the write verifier is 0123 now; "
+                              "power is back after 0.3 s\n", ""),
+             shown({"kept": 1, "lost": 2, "torn": 3, "seed": 4, "verifier": "0123", "down": 0.3}, "powercut", "a"))
     rig.same("an answer of a newer server", (0, "x: 1\ny: [2,3]\n", ""), shown({"x": 1, "y": [2, 3]}, "fault", "clear"))
     rig.same("rows of a newer server", (0, "ID  EXPORT  MATCHED  FIRED  RULE\n 5  -       -        -      -\n", ""),
              shown([{"id": 5, "new": 1}], "fault", "list"))
