@@ -5,6 +5,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 
@@ -129,6 +130,22 @@ with Rig() as rig:
     rig.ok("there is nothing to stop then", "not recorded" in ctl("a", "stop"))
     rig.ok("a file of a directory is not recorded", "directory" in ctl("base", "start", rig.path("other")))
 
+    short = rig.path("short.record")
+    with open_export(server, "a") as one:
+        ctl("a", "start", short)
+        one.ask(CMD_WRITE, 0, BLOCK, data=b"1" * BLOCK)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (os.path.getsize(short) + BLOCK, resource.RLIM_INFINITY))
+        rig.same("a record that cannot grow any more fails no request", [0, 0, 0],
+                 [one.ask(CMD_WRITE, 0, BLOCK, data=b"2" * BLOCK).error for _ in range(3)])
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        rig.ok("its end is told", f"{short}: the recording had ended after 1 requests: File too large" in ctl("a", "stop"))
+    rig.ok("and it is whole up to there", [entry["event"] for entry in entries(short)] == ["submitted", "completed"],
+           replay("info", short).stdout)
+    rig.ok("info tells what was recorded, and how it was cached", replay("info", short).stdout.startswith(
+        "export            'a'\ncache mode        writeback\ndisk              1048576 bytes, in blocks of 1\n"),
+        replay("info", short).stdout)
+    rig.ok("whichever mode that was", "\ncache mode        writethrough\n" in replay("info", through).stdout)
+
     for words, why in [
             (("image", "--base", part, "-o", rig.path("image"), record), "bytes, and the disk had 1048576"),
             (("image", "--empty", "--at", "flush:99", "-o", rig.path("image"), record), "12 flushes were answered"),
@@ -139,3 +156,10 @@ with Rig() as rig:
             (("info", rig.path("nothing")), "No such file or directory")]:
         refused = replay(*words)
         rig.ok(f"{words[0]}: {why}", refused.returncode == 1 and why in refused.stdout, refused.stdout)
+    no_moment, no_state = "not end, flush:N or entry:N", "not none, all, seed:N or enumerate:N"
+    for option, value, why in [("--at", "noon", no_moment), ("--at", "end:1", no_moment), ("--at", "flush:", "not a number: ''"),
+                               ("--from", "entry:x", "not a number: 'x'"), ("--crash", "some", no_state),
+                               ("--crash", "seed", no_state), ("--crash", "enumerate:-1", "not a number: '-1'"),
+                               ("--torn", "1024", "not 512 or 4096")]:
+        refused = replay("image", "--empty", option, value, "-o", rig.path("image"), record)
+        rig.ok(f"{option} {value}: {why}", refused.returncode == 2 and f"{option} {value}: {why}" in refused.stdout, refused.stdout)

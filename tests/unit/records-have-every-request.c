@@ -3,9 +3,12 @@
  * states that the disk was never in. */
 #include "tests/unit/record_file.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "cache/disk_memory.h"
 #include "cache/record.h"
@@ -102,7 +105,8 @@ static void every_request(void **state)
 	assert_int_equal(ask_range(record, &ring, BLOCK_FLUSH, 0, 0, 0), 0); /* before: not in it */
 	start_recording(path);
 	assert_int_equal(ask_data(record, &ring, BLOCK_WRITE, 0, 5, data, sizeof(data)), 0);
-	assert_int_equal(ask_range(record, &ring, BLOCK_FLUSH, 0, 0, 0), 0);
+	/* Of which neither means anything. */
+	assert_int_equal(ask_range(record, &ring, BLOCK_FLUSH, 0, 512, 1024), 0);
 	assert_int_equal(ask_range(record, &ring, BLOCK_ZERO, BLOCK_FUA | BLOCK_NO_HOLE, 6, 100), 0);
 	assert_int_equal(
 		ask_range(record, &ring, BLOCK_TRIM, 0, 4096, SIZE - 4096), 0); /* takes turns of the ring */
@@ -161,29 +165,6 @@ static void every_request(void **state)
 	record_reader_close(&reader);
 }
 
-static void starts_and_stops(void **state)
-{
-	const struct record_about about = { .name = "", .mode = "none" };
-	struct record_about at = about;
-	struct record_counts counts;
-	char path[256], why[512];
-
-	(void)state;
-	fresh_path(path, sizeof(path));
-	assert_null(record_stop(record, &counts));
-	start_recording(path);
-	at.path = path;
-	assert_int_equal(record_start(record, &at, why, sizeof(why)), -EBUSY);
-	assert_non_null(strstr(why, "already"));
-	stop_recording(path);
-	assert_int_equal(record_start(record, &at, why, sizeof(why)), -EEXIST);
-	assert_non_null(strstr(why, path));
-	assert_non_null(strstr(why, "File exists"));
-	at.path = "/nowhere/file";
-	assert_int_equal(record_start(record, &at, why, sizeof(why)), -ENOENT);
-	assert_null(record_stop(record, &counts));
-}
-
 /* How many entries are read before the end. */
 static unsigned entries_of(const char *path, bool *is_cut)
 {
@@ -203,21 +184,312 @@ static unsigned entries_of(const char *path, bool *is_cut)
 	return count;
 }
 
+static void starts_and_stops(void **state)
+{
+	const struct record_about about = { .name = "", .mode = "none" };
+	struct record_about at = about;
+	struct record_counts counts;
+	char path[256], why[512];
+	bool is_cut;
+
+	(void)state;
+	fresh_path(path, sizeof(path));
+	assert_null(record_stop(record, &counts));
+	start_recording(path);
+	at.path = path;
+	assert_int_equal(record_start(record, &at, why, sizeof(why)), -EBUSY);
+	assert_non_null(strstr(why, "already"));
+	stop_recording(path);
+	assert_int_equal(record_start(record, &at, why, sizeof(why)), -EEXIST);
+	assert_non_null(strstr(why, path));
+	assert_non_null(strstr(why, "File exists"));
+	at.path = "/nowhere/file";
+	assert_int_equal(record_start(record, &at, why, sizeof(why)), -ENOENT);
+	assert_null(record_stop(record, &counts));
+	/* Each begins anew. */
+	for (int i = 0; i < 2; i++) {
+		fresh_path(path, sizeof(path));
+		start_recording(path);
+		assert_int_equal(ask_range(record, &ring, BLOCK_ZERO, 0, 0, 100), 0);
+		assert_int_equal(stop_recording(path).requests, 1);
+		assert_int_equal(entries_of(path, &is_cut), 2);
+	}
+}
+
+/* A disk that looks into the record when it is asked, and answers later. */
+struct looking {
+	struct disk disk;
+	const char *path;
+	unsigned entries; /* there were, when it was asked */
+	struct block_req *asked;
+};
+
+static int looking_submit(struct disk *disk, struct block_req *req)
+{
+	struct looking *looking = container_of(disk, struct looking, disk);
+	bool is_cut;
+
+	looking->entries = entries_of(looking->path, &is_cut);
+	looking->asked = req;
+	return DISK_PENDING;
+}
+
+static const struct disk_ops looking_ops = { .submit = looking_submit };
+static struct looking looking;
+static unsigned entries_when_done;
+
+static void on_done(struct block_req *req, int status)
+{
+	bool is_cut;
+
+	(void)req;
+	assert_int_equal(status, -ENOSPC);
+	entries_when_done = entries_of(looking.path, &is_cut);
+}
+
+/* A recording of a disk that looks at it. */
+static struct disk *record_looking(char *path, size_t path_size)
+{
+	struct record_about about = { .path = path, .name = "", .mode = "none" };
+	struct disk *disk;
+	char why[256];
+
+	fresh_path(path, path_size);
+	looking =
+		(struct looking){ .disk = { .ops = &looking_ops, .facts = { .size = SIZE } }, .path = path };
+	assert_int_equal(record_new(&looking.disk, &disk), 0);
+	assert_int_equal(record_start(disk, &about, why, sizeof(why)), 0);
+	return disk;
+}
+
+/* R1 */
+static void written_before_anybody_hears(void **state)
+{
+	char path[256], data[SMALL] = { 0 };
+	struct disk *disk = record_looking(path, sizeof(path));
+	struct iovec iov = { data, sizeof(data) };
+	struct block_req req = {
+		.op = BLOCK_WRITE, .length = SMALL, .iov = &iov, .iov_count = 1, .done = on_done
+	};
+	struct record_reader reader;
+
+	(void)state;
+	assert_int_equal(disk_submit(disk, &req), DISK_PENDING);
+	assert_int_equal(looking.entries, 1);
+	looking.asked->done(looking.asked, -ENOSPC);
+	assert_int_equal(entries_when_done, 2);
+	disk_free(disk);
+	open_record(&reader, path);
+	expect_next(&reader,
+		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_WRITE, .length = SMALL }, data);
+	expect_next(&reader,
+		(struct record_entry){ .event = RECORD_COMPLETED, .op = BLOCK_WRITE, .status = -ENOSPC },
+		NULL);
+	record_reader_close(&reader);
+}
+
+/* R3: it was submitted to another recording, or to none. */
+static void nobody_elses_completion(void **state)
+{
+	char path[256], other[256], why[256];
+	struct disk *disk = record_looking(path, sizeof(path));
+	struct record_about about = { .path = other, .name = "", .mode = "none" };
+	struct block_req req = { .op = BLOCK_FLUSH, .done = on_done }, late = req;
+	struct record_counts counts;
+	struct block_req *asked;
+	bool is_cut;
+
+	(void)state;
+	assert_int_equal(disk_submit(disk, &req), DISK_PENDING);
+	free(record_stop(disk, &counts));
+	asked = looking.asked;
+	assert_int_equal(disk_submit(disk, &late), DISK_PENDING);
+	fresh_path(other, sizeof(other));
+	assert_int_equal(record_start(disk, &about, why, sizeof(why)), 0);
+	asked->done(asked, -ENOSPC);
+	looking.asked->done(looking.asked, -ENOSPC);
+	assert_int_equal(entries_of(path, &is_cut), 1);
+	assert_int_equal(entries_of(other, &is_cut), 0);
+	disk_free(disk);
+}
+
+/* More than one call of pwritev(2) takes, some of them empty. */
+static void many_pieces(void **state)
+{
+	enum { PIECES = 300, PIECE = 10 };
+	char path[256], data[PIECES * PIECE];
+	struct iovec iov[PIECES];
+	struct record_reader reader;
+	struct asked asked = {
+		.req = { .op = BLOCK_WRITE, .length = sizeof(data), .iov = iov, .iov_count = PIECES }
+	};
+
+	(void)state;
+	fresh_path(path, sizeof(path));
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 7 / 3);
+	for (unsigned i = 0; i < PIECES; i++)
+		iov[i] = (struct iovec){ data + i / 2 * 2 * PIECE, i % 2 ? 2 * PIECE : 0 };
+	start_recording(path);
+	assert_int_equal(ask(record, &ring, &asked), 0);
+	stop_recording(path);
+	open_record(&reader, path);
+	expect_next(&reader,
+		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_WRITE, .length = sizeof(data) },
+		data);
+	expect_next(&reader, (struct record_entry){ .event = RECORD_COMPLETED, .op = BLOCK_WRITE }, NULL);
+	record_reader_close(&reader);
+}
+
+/* In place of libc's: one that is interrupted, and takes a few bytes at a time. */
+static unsigned short_writes; /* 0: as ever; or bytes of each */
+
+ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t at)
+{
+	static unsigned calls;
+
+	if (short_writes == 0)
+		return syscall(SYS_pwritev, fd, iov, count, at, 0);
+	if (++calls % 3 == 0) {
+		errno = EINTR;
+		return -1;
+	}
+	return pwrite(fd, iov->iov_base, iov->iov_len < short_writes ? iov->iov_len : short_writes, at);
+}
+
+static void written_bit_by_bit(void **state)
+{
+	char path[256], data[100];
+	struct record_reader reader;
+
+	(void)state;
+	fresh_path(path, sizeof(path));
+	memset(data, 'y', sizeof(data));
+	short_writes = 7;
+	start_recording(path);
+	assert_int_equal(ask_data(record, &ring, BLOCK_WRITE, 0, 0, data, sizeof(data)), 0);
+	stop_recording(path);
+	short_writes = 0;
+	open_record(&reader, path);
+	expect_next(&reader,
+		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_WRITE, .length = sizeof(data) },
+		data);
+	expect_next(&reader, (struct record_entry){ .event = RECORD_COMPLETED, .op = BLOCK_WRITE }, NULL);
+	record_reader_close(&reader);
+}
+
+/* When: since it began. How large the disk is then. */
+static void times_and_sizes(void **state)
+{
+	char path[256], why[256];
+	struct disk *disk = record_looking(path, sizeof(path));
+	struct block_req req = { .op = BLOCK_FLUSH, .done = on_done };
+	struct record_entry entries[5];
+	struct record_reader reader;
+
+	(void)state;
+	assert_int_equal(disk_submit(disk, &req), DISK_PENDING);
+	usleep(2000);
+	looking.asked->done(looking.asked, -ENOSPC);
+	looking.disk.facts.size = 2 * SIZE;
+	disk_measure(disk);
+	assert_int_equal(disk->facts.size, 2 * SIZE);
+	assert_int_equal(disk_submit(disk, &req), DISK_PENDING);
+	looking.asked->done(looking.asked, -ENOSPC);
+	disk_free(disk);
+	open_record(&reader, path);
+	assert_in_range(
+		reader.header.started_ns / 1000000000u, (uint64_t)time(NULL) - 60, (uint64_t)time(NULL));
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(record_reader_next(&reader, &entries[i], why, sizeof(why)), 1);
+	assert_in_range(entries[0].time_ns, 0, UINT64_C(60000000000));
+	assert_in_range(entries[1].time_ns - entries[0].time_ns, 2000000, UINT64_C(60000000000));
+	assert_int_equal(entries[2].event, RECORD_SIZE);
+	assert_int_equal(entries[2].offset, 2 * SIZE);
+	assert_int_equal(reader.disk_size, 2 * SIZE);
+	assert_int_equal(entries[3].request, 3);
+	record_reader_close(&reader);
+}
+
+/* What a status finds goes up. */
+static void extents_pass(void **state)
+{
+	struct block_extent extents[4];
+	struct asked asked = { .req = { .op = BLOCK_STATUS, .length = SIZE, .extents = { extents, 4, 0 } } };
+	struct record_reader reader;
+	char path[256];
+
+	(void)state;
+	fresh_path(path, sizeof(path));
+	start_recording(path);
+	assert_int_equal(ask(record, &ring, &asked), 0);
+	stop_recording(path);
+	assert_int_equal(asked.req.extents.count, 1);
+	assert_int_equal(extents[0].length, SIZE);
+	open_record(&reader, path);
+	expect_next(&reader,
+		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_STATUS, .length = SIZE }, NULL);
+	record_reader_close(&reader);
+}
+
+static struct rlimit limit_files(rlim_t bytes)
+{
+	struct rlimit before, little;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	little = before;
+	little.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	return before;
+}
+
+static unsigned open_files(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(folder))
+		count++;
+	closedir(folder);
+	return count;
+}
+
+/* Not even its header can be written: nothing is left behind, and the next may begin. */
+static void no_room_at_all(void **state)
+{
+	struct record_about about = { .name = "an export", .mode = "none" };
+	struct record_counts counts;
+	struct rlimit before;
+	char path[256], why[256];
+	unsigned files;
+
+	(void)state;
+	fresh_path(path, sizeof(path));
+	about.path = path;
+	files = open_files();
+	before = limit_files(RECORD_HEADER_BYTES + 3);
+	assert_int_equal(record_start(record, &about, why, sizeof(why)), -EFBIG);
+	setrlimit(RLIMIT_FSIZE, &before);
+	assert_non_null(strstr(why, "write: File too large"));
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(open_files(), files);
+	assert_null(record_stop(record, &counts));
+	start_recording(path);
+	stop_recording(path);
+}
+
 /* The file may be so large and no larger; requests go on. */
 static void a_full_file(void **state)
 {
-	struct rlimit before, little;
+	struct rlimit before;
 	struct record_counts counts;
 	char path[256], data[SMALL] = { 0 };
 	bool is_cut;
 
 	(void)state;
 	fresh_path(path, sizeof(path));
-	signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-	little = before;
-	little.rlim_cur = 10000;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	before = limit_files(10000);
 	start_recording(path);
 	for (int i = 0; i < 10; i++)
 		assert_int_equal(ask_data(record, &ring, BLOCK_WRITE, 0, 0, data, sizeof(data)), 0);
@@ -378,6 +650,13 @@ int main(void)
 		cmocka_unit_test(known_sums),
 		cmocka_unit_test_setup_teardown(every_request, start, stop),
 		cmocka_unit_test_setup_teardown(starts_and_stops, start, stop),
+		cmocka_unit_test(written_before_anybody_hears),
+		cmocka_unit_test(nobody_elses_completion),
+		cmocka_unit_test_setup_teardown(many_pieces, start, stop),
+		cmocka_unit_test_setup_teardown(written_bit_by_bit, start, stop),
+		cmocka_unit_test(times_and_sizes),
+		cmocka_unit_test_setup_teardown(extents_pass, start, stop),
+		cmocka_unit_test_setup_teardown(no_room_at_all, start, stop),
 		cmocka_unit_test_setup_teardown(a_full_file, start, stop),
 		cmocka_unit_test_setup_teardown(a_killed_writer, start, stop),
 		cmocka_unit_test(cut_anywhere),
