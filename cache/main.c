@@ -57,22 +57,44 @@ static bool has_prefix(const char *text, const char *word, const char **number)
 	return true;
 }
 
+/* A word that stands for @meaning, alone or with a colon and a number. */
+struct meaning {
+	const char *word;
+	bool has_number;
+	int meaning;
+};
+
+/* Looks @value up in @rows, and reads its number. @else_why: what there is. Returns 0, or -1 with @why. */
+static int parse_meaning(const struct meaning *rows, const char *else_why, const char *value, int *meaning,
+	uint64_t *number, char *why)
+{
+	const char *digits;
+
+	for (; rows->word; rows++) {
+		*meaning = rows->meaning;
+		if (!rows->has_number && strcmp(value, rows->word) == 0)
+			return 0;
+		if (rows->has_number && has_prefix(value, rows->word, &digits))
+			return parse_number(digits, number, why);
+	}
+	snprintf(why, CMDLINE_WHY_SIZE, "%s", else_why);
+	return -1;
+}
+
 static int parse_at(struct replay_at *at, const char *value, char *why)
 {
-	const char *number;
+	static const struct meaning rows[] = {
+		{ "end", false, REPLAY_END },
+		{ "flush", true, REPLAY_FLUSH },
+		{ "entry", true, REPLAY_ENTRY },
+		{ 0 },
+	};
+	int place;
+	int error = parse_meaning(rows, "not end, flush:N or entry:N", value, &place, &at->number, why);
 
 	at->given = true;
-	at->place = REPLAY_END;
-	if (strcmp(value, "end") == 0)
-		return 0;
-	at->place = REPLAY_FLUSH;
-	if (has_prefix(value, "flush", &number))
-		return parse_number(number, &at->number, why);
-	at->place = REPLAY_ENTRY;
-	if (has_prefix(value, "entry", &number))
-		return parse_number(number, &at->number, why);
-	snprintf(why, CMDLINE_WHY_SIZE, "not end, flush:N or entry:N");
-	return -1;
+	at->place = (enum replay_place)place;
+	return error;
 }
 
 static int set_at(void *settings, const char *value, char *why)
@@ -87,24 +109,21 @@ static int set_from(void *settings, const char *value, char *why)
 
 static int set_crash(void *settings, const char *value, char *why)
 {
+	static const struct meaning rows[] = {
+		{ "none", false, CRASH_NONE },
+		{ "all", false, CRASH_ALL },
+		{ "seed", true, CRASH_SEED },
+		{ "enumerate", true, CRASH_ENUMERATED },
+		{ 0 },
+	};
 	struct crash_choice *choice = &replay_of(settings)->choice;
-	const char *number;
+	int kind;
+	int error = parse_meaning(
+		rows, "not none, all, seed:N or enumerate:N", value, &kind, &choice->number, why);
 
 	replay_of(settings)->choice_given = true;
-	choice->kind = CRASH_NONE;
-	if (strcmp(value, "none") == 0)
-		return 0;
-	choice->kind = CRASH_ALL;
-	if (strcmp(value, "all") == 0)
-		return 0;
-	choice->kind = CRASH_SEED;
-	if (has_prefix(value, "seed", &number))
-		return parse_number(number, &choice->number, why);
-	choice->kind = CRASH_ENUMERATED;
-	if (has_prefix(value, "enumerate", &number))
-		return parse_number(number, &choice->number, why);
-	snprintf(why, CMDLINE_WHY_SIZE, "not none, all, seed:N or enumerate:N");
-	return -1;
+	choice->kind = (enum crash_kind)kind;
+	return error;
 }
 
 static int set_torn(void *settings, const char *value, char *why)
