@@ -31,6 +31,15 @@ static int base_of(struct vmm *vmm, struct vhost_user_vring_state *ring)
 	return vmm_receive(vmm, VHOST_USER_GET_VRING_BASE, ring, sizeof(*ring));
 }
 
+/* The first gives back what its disk holds. @ring: what it answers. */
+static void leave_three(struct vhost_user_vring_state *ring)
+{
+	begin_with(LEAVES, 0);
+	ask_three(&first);
+	first.disk.gives_back = true;
+	assert_int_equal(base_of(&first, ring), sizeof(*ring));
+}
+
 static void go_on_with(uint64_t features)
 {
 	begin_second();
@@ -39,19 +48,9 @@ static void go_on_with(uint64_t features)
 	pump(&second);
 }
 
-static void what_the_disk_gives_back_is_for_the_next(void **state)
+/* In order; and both are at their end. */
+static void second_answers_three(void)
 {
-	struct vhost_user_vring_state ring;
-
-	(void)state;
-	begin_with(LEAVES, 0);
-	ask_three(&first);
-	first.disk.gives_back = true;
-	assert_int_equal(base_of(&first, &ring), sizeof(ring));
-	assert_int_equal(ring.num, 3);
-	assert_int_equal(first.disk.held_count, 0);
-	assert_int_equal(*driver_used_idx(&first.driver[0]), 0);
-	go_on_with(0);
 	assert_int_equal(second.disk.held_count, 3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(second.disk.held[i]->offset, i * 512);
@@ -61,16 +60,26 @@ static void what_the_disk_gives_back_is_for_the_next(void **state)
 	end_both();
 }
 
+static void what_the_disk_gives_back_is_for_the_next(void **state)
+{
+	struct vhost_user_vring_state ring;
+
+	(void)state;
+	leave_three(&ring);
+	assert_int_equal(ring.num, 3);
+	assert_int_equal(first.disk.held_count, 0);
+	assert_int_equal(*driver_used_idx(&first.driver[0]), 0);
+	go_on_with(0);
+	second_answers_three();
+}
+
 /* The same back-end goes on, too: a VMM that stops its machine and lets it go on. */
 static void the_same_one_may_go_on(void **state)
 {
 	struct vhost_user_vring_state ring;
 
 	(void)state;
-	begin_with(LEAVES, 0);
-	ask_three(&first);
-	first.disk.gives_back = true;
-	assert_int_equal(base_of(&first, &ring), sizeof(ring));
+	leave_three(&ring);
 	vmm_describe_ring(&first, 0, ring.num);
 	pump(&first);
 	assert_int_equal(first.disk.held_count, 3);
@@ -163,10 +172,7 @@ static void what_was_left_before_is_left_again(void **state)
 	struct vhost_user_vring_state ring;
 
 	(void)state;
-	begin_with(LEAVES, 0);
-	ask_three(&first);
-	first.disk.gives_back = true;
-	assert_int_equal(base_of(&first, &ring), sizeof(ring));
+	leave_three(&ring);
 	begin_second();
 	second.disk.hold = second.disk.gives_back = true;
 	second.protocol = LEAVES;
@@ -224,13 +230,7 @@ static void an_ordered_ring_leaves_what_waits_for_its_turn(void **state)
 	assert_int_equal(base_of(&first, &ring), sizeof(ring));
 	assert_int_equal(*driver_used_idx(&first.driver[0]), 0);
 	go_on_with(VIRTIO_F_IN_ORDER);
-	assert_int_equal(second.disk.held_count, 3);
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(second.disk.held[i]->offset, i * 512);
-	disk_release(&second.disk);
-	pump(&second);
-	assert_int_equal(*driver_used_idx(&second.driver[0]), 3);
-	end_both();
+	second_answers_three();
 }
 
 static void ask_packed(struct packed_driver *packed, uint16_t id)

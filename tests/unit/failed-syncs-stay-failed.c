@@ -4,8 +4,6 @@
 
 #include "cache/flush.h"
 
-static struct uring ring;
-
 static void on_flushed(struct block_req *req, int status)
 {
 	req->wait.status = status;
@@ -82,19 +80,6 @@ static void behind_a_failed_fua_write(void **state)
 	assert_int_equal(reopened, 0);
 }
 
-static int set_up(void **state)
-{
-	(void)state;
-	return uring_init(&ring);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	uring_fini(&ring);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -103,5 +88,5 @@ int main(void)
 	};
 
 	alarm(60); /* a lost completion hangs */
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, ring_begin, ring_end);
 }

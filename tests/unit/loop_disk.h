@@ -1,4 +1,5 @@
-/* tests/unit/loop_disk.h -- a loop device over a sparse file in a memory filesystem, for root. */
+/* tests/unit/loop_disk.h -- a loop device over a sparse file in a memory filesystem, for root; and a ring for all tests of a
+ * program, for cmocka_run_group_tests(). */
 #pragma once
 
 #include "tests/unit/disks.h"
@@ -16,6 +17,21 @@ __attribute__((format(printf, 1, 2))) static inline int run_shell(const char *fo
 	vsnprintf(command, sizeof(command), format, args);
 	va_end(args);
 	return system(command);
+}
+
+static struct uring ring;
+
+static inline int ring_begin(void **state)
+{
+	(void)state;
+	return uring_init(&ring);
+}
+
+static inline int ring_end(void **state)
+{
+	(void)state;
+	uring_fini(&ring);
+	return 0;
 }
 
 /* The one there is, if its folder has a name. */

@@ -7,8 +7,6 @@
 #include "conf/log.h"
 #include "server/export.h"
 
-static struct uring ring;
-
 static struct export *open_file(struct exports *exports, const char *name)
 {
 	struct export *folder = exports_find(exports, name, strlen(name));
@@ -121,20 +119,6 @@ static void however_many_there_are(void **state)
 	assert_true(life_of(999999, false) == life_of(999999, false));
 }
 
-static int set_up(void **state)
-{
-	(void)state;
-	log_open("test", LOG_ERROR);
-	return uring_init(&ring);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	uring_fini(&ring);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +126,7 @@ int main(void)
 		cmocka_unit_test(however_many_there_are),
 	};
 
+	log_open("test", LOG_ERROR);
 	alarm(60); /* a lost completion hangs */
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, ring_begin, ring_end);
 }

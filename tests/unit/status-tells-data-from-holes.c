@@ -5,7 +5,6 @@
 enum { SIZE = 4 << 20, GRAIN = 65536, EXTENTS = 8 };
 #define HOLE (BLOCK_EXTENT_HOLE | BLOCK_EXTENT_ZERO)
 
-static struct uring ring;
 static char data[GRAIN];
 static struct block_extent found[EXTENTS];
 static unsigned found_count;
@@ -158,16 +157,8 @@ static void a_device_is_data(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
 	memset(data, 'd', sizeof(data));
-	return uring_init(&ring);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	uring_fini(&ring);
-	return 0;
+	return ring_begin(state);
 }
 
 int main(void)
@@ -180,5 +171,5 @@ int main(void)
 	};
 
 	alarm(60); /* a lost completion hangs */
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, set_up, ring_end);
 }

@@ -5,7 +5,6 @@
 
 enum { SIZE = 4 << 20 };
 
-static struct uring ring;
 static char *model, *found;
 
 static const struct extent {
@@ -202,19 +201,16 @@ static void a_long_zero_on_a_device(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
 	model = malloc(SIZE);
 	found = malloc(SIZE);
-	return uring_init(&ring);
+	return ring_begin(state);
 }
 
 static int tear_down(void **state)
 {
-	(void)state;
-	uring_fini(&ring);
 	free(model);
 	free(found);
-	return 0;
+	return ring_end(state);
 }
 
 int main(void)
