@@ -80,11 +80,37 @@ def delays(rig):
     rig.ok("delayed requests wait beside each other", 0.2 <= time.monotonic() - begun < 3.5)
 
 
+def answered_s(handle, count):
+    """How long each of as many reads takes that are sent at once, in order."""
+    begun, came = time.monotonic(), []
+    for _ in range(count):
+        handle.aio_pread(nbd.Buffer(SECTOR), 0, lambda _: came.append(time.monotonic() - begun) or 1)
+    while len(came) < count:
+        handle.poll(-1)
+    return came
+
+
+def distributions(rig):
+    """Of 30 delays, that the longest is so much longer than the shortest. (A busy machine may answer several at once.)"""
+    rules = {"wide": ("read: delay uniform 10ms 300ms", 0.01, 0.2), "bell": ("read: delay normal 300ms 60ms", 0.06, 0.12),
+             "tail": ("read: delay pareto 30ms 1.5", 0.03, 0.12)}
+    disks = Disks(rig, {name: rule for name, (rule, *_) in rules.items()})
+    for name, (rule, least, spread) in rules.items():
+        for _ in range(5):
+            came = answered_s(disks.dial(name), 30)
+            if came[-1] - came[0] >= spread:
+                break
+        rig.ok(f"{rule}: some wait long, and some do not", came[0] >= least and came[-1] - came[0] >= spread, came)
+
+
 def limits(rig):
-    disks = Disks(rig, {"rate": "read: rate 20", "bandwidth": "data: bandwidth 1M"})
+    disks = Disks(rig, {"rate": "read: rate 20", "bandwidth": "data: bandwidth 1M", "shared": "read: rate 20"})
     handle = disks.dial("rate")
     waited = seconds(lambda: [handle.pread(SECTOR, 0) for _ in range(11)])
     rig.ok("20 requests a second: ten more take half a second", waited >= 0.5, waited)
+    both = disks.dial("shared"), disks.dial("shared")
+    waited = seconds(lambda: [both[number % 2].pread(SECTOR, 0) for number in range(11)])
+    rig.ok("of all connections together", waited >= 0.5, waited)
     handle = disks.dial("bandwidth")
     waited = seconds(lambda: [handle.pread(1 << 18, 0), handle.pwrite(bytes(1 << 18), 0), handle.pread(1, 0)])
     rig.ok("1 MiB a second: half of one takes half a second", waited >= 0.5, waited)
@@ -143,6 +169,11 @@ def corrupted_reads(rig):
     wrong = differing(data, PATTERN[1 << 16:1 << 17])
     rig.ok("corrupt sector: one is of another place", len(wrong) == 1 and sectors(data)[wrong[0]] in sectors(PATTERN),
            wrong)
+    with open(rig.path("two"), "wb") as disk:
+        disk.write(PATTERN[:2 * SECTOR])
+    handle = dial(rig.server("--export", f"={rig.path('two')},fault=read: corrupt sector"))
+    rig.same("corrupt sector: never of its own place", [sectors(PATTERN)[1], sectors(PATTERN)[0]] * 20,
+             [bytes(handle.pread(SECTOR, SECTOR * (number % 2))) for number in range(40)])
     handle = disks.dial("old")
     rig.ok("corrupt old: what nobody has written is as it is", handle.pread(1 << 17, 0) == PATTERN[:1 << 17])
     handle.pwrite(b"1" * 8192, (64 << 10) + 1000)
@@ -197,5 +228,5 @@ def silence(rig):
 
 
 with Rig() as rig:
-    for part in (delays, limits, errors, lost_writes, torn_writes, corrupted_reads, lies, silence):
+    for part in (delays, distributions, limits, errors, lost_writes, torn_writes, corrupted_reads, lies, silence):
         part(rig)

@@ -2,12 +2,13 @@
 # Rules are added, listed, removed and released through the control socket, beside requests that they hold up.
 # If this fails, a test suite steers a failure that is not there, or never gets rid of one.
 import os
+import subprocess
 import sys
 import threading
 import time
 
 import nbd
-from rig import TESTS, Rig, wait_until
+from rig import BUILD, TESTS, Rig, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(TESTS), "contrib/fault-examples"))
 from vnbd_faults import FaultError, Faults  # noqa: E402
@@ -61,6 +62,34 @@ def counting(rig, server, faults):
     rig.same("clear: those of an export", 1, faults.clear("a"))
     rig.same("clear: all that are left", 2, faults.clear())
     rig.same("then there are none", [], faults.list())
+
+
+def by_hand(rig, server, control):
+    """The same by vnbdctl."""
+    def ctl(*words):
+        done = subprocess.run([os.path.join(BUILD, "vnbdctl"), "--socket", control, "fault", *words], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def rows():
+        return [line.split(maxsplit=4)[1:] for line in ctl("list")[1].splitlines()[1:]]
+
+    handle = dial(server)
+    status, said = ctl("add", "a", "read times 2: error EIO")
+    rig.ok("vnbdctl fault add", status == 0 and said.startswith("added as "), said)
+    rig.same("is obeyed at once", [True, True, False], [fails(handle) for _ in range(3)])
+    ctl("add", "handshake connection 1000: close")
+    rig.same("vnbdctl fault list", [["-", "0", "0", "handshake connection 1000: close"], ["a", "3", "2", "read times 2: error EIO"]],
+             rows())
+    rig.same("vnbdctl fault remove", 0, ctl("remove", "a", said.split()[-1])[0])
+    rig.same("that rule is gone", ["handshake connection 1000: close"], [row[-1] for row in rows()])
+    rig.same("vnbdctl fault add: what is refused, and where", (1, "vnbdctl: error: column 7: "), (lambda result: (
+        result[0], result[1][:26]))(ctl("add", "a", "read: eror EIO")))
+    ctl("add", "a", "read: hold")
+    command = handle.aio_pread(nbd.Buffer(SECTOR), 0)
+    rig.ok("a reply is withheld", wait_until(lambda: rows()[-1][2] == "1") and not handle.aio_command_completed(command))
+    rig.same("vnbdctl fault release", 0, ctl("release", "a")[0])
+    rig.ok("lets it go", completes(handle, command))
+    rig.same("vnbdctl fault clear", [0, []], [ctl("clear")[0], rows()])
 
 
 def bad(rig, faults):
@@ -154,6 +183,7 @@ with Rig() as rig:
                         "--export", "b=memory:1M")
     faults = Faults(control)
     counting(rig, server, faults)
+    by_hand(rig, server, control)
     bad(rig, faults)
     holding(rig, server, faults)
     greeting(rig, server, faults)

@@ -3,7 +3,8 @@
 # after a power cut? (No: the second may be there without the first.)  Every state of the last moment is looked at.
 set -eu
 cd "$(dirname "$0")/../.."
-export PATH=$PWD/${VNBD_BUILD:-build/release}:$PATH
+build=$(realpath "${VNBD_BUILD:-build/release}")
+export PATH=$build:$PATH
 tmp=$(mktemp -d)
 trap 'kill $server 2>/dev/null; rm -rf "$tmp"' EXIT
 
