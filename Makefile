@@ -240,10 +240,12 @@ install: $(PROGRAMS)
 demo:
 	contrib/demo
 
-# What a file system or database looks like after a power cut, in hundreds of states: docs/crash-testing.md. Minutes.
+# What a file system or database looks like in STATES states that a power cut may leave, and a database after CUTS power cuts:
+# docs/crash-testing.md. Minutes.
 STATES ?= 300
+CUTS ?= 50
 crash-tests: $(PROGRAMS) $(GUEST)
-	VNBD_BUILD=$(B) contrib/crash-tests/all $(STATES)
+	VNBD_BUILD=$(B) contrib/crash-tests/all $(STATES) $(CUTS)
 
 format:
 	clang-format -i $(wildcard */*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
