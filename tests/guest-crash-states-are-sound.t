@@ -12,6 +12,6 @@ crash_states()
 }
 
 plan 3
-ok "ext4: files are there" crash_states ext4 files --steps 4 --states 12 --torn 512
+ok "ext4: files are there" crash_states ext4 files --steps 4 --states 12 --torn 4096
 ok "xfs: files are there" crash_states xfs files --steps 3 --states 2
 ok "SQLite: rows are lost where flushes are ignored, and it is found" crash_states ext4 sqlite --steps 4 --states 12 --cache unsafe
