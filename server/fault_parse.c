@@ -241,6 +241,14 @@ static int take_range(struct reader *reader, struct fault_rule *rule)
 	return 0;
 }
 
+/* Without them it could not be printed as what reads the same, if it has a quote within. */
+static bool lacks_quotes(const struct word *word)
+{
+	size_t length = strlen(word->text);
+
+	return !word->quoted && length > 0 && word->text[length - 1] == ':';
+}
+
 static int add_client(struct reader *reader, struct fault_rule *rule, enum fault_condition condition)
 {
 	static const enum access_kind kinds[FAULT_CONDITIONS] = {
@@ -254,6 +262,8 @@ static int add_client(struct reader *reader, struct fault_rule *rule, enum fault
 
 	if (rule->client_count == FAULT_CLIENTS_MAX)
 		return refuse(reader, word->column, "more than %d clients", FAULT_CLIENTS_MAX);
+	if (lacks_quotes(word))
+		return refuse(reader, word->column, "a text with a colon at its end stands in double quotes");
 	error = access_add(&rule->access, kinds[condition], word->text);
 	if (error == -EINVAL)
 		return refuse(reader, word->column, "'%s' is not %s", word->text,

@@ -82,8 +82,11 @@ static int parse_count(const char *text, uint64_t *out)
 	return error || *out == 0 ? -EINVAL : 0;
 }
 
+/* Far above an hour in nanoseconds, which is the largest that has a meaning, and small enough to count billionths of. */
+#define WHOLE_MAX (UINT64_C(1) << 50)
+
 /* Digits, and up to nine behind a point, in billionths; @end gets what follows. */
-static int parse_decimal(const char *text, const char **end, uint64_t *out)
+static int parse_decimal(const char *text, const char **end, unsigned __int128 *out)
 {
 	uint64_t whole = 0, part = 0, unit = FAULT_PART_ONE;
 
@@ -91,7 +94,7 @@ static int parse_decimal(const char *text, const char **end, uint64_t *out)
 		return -EINVAL;
 	for (; isdigit((unsigned char)*text); text++) {
 		whole = 10 * whole + (uint64_t)(*text - '0');
-		if (whole > UINT32_MAX)
+		if (whole > WHOLE_MAX)
 			return -EINVAL;
 	}
 	if (*text == '.') {
@@ -103,13 +106,14 @@ static int parse_decimal(const char *text, const char **end, uint64_t *out)
 			return -EINVAL;
 	}
 	*end = text;
-	*out = whole * FAULT_PART_ONE + part;
+	*out = (unsigned __int128)whole * FAULT_PART_ONE + part;
 	return 0;
 }
 
 static int parse_time(const char *text, uint64_t *out)
 {
-	uint64_t number, most = UINT64_C(1000000000) * FAULT_TIME_MAX_S;
+	uint64_t most = UINT64_C(1000000000) * FAULT_TIME_MAX_S;
+	unsigned __int128 number;
 	const char *unit;
 
 	if (parse_decimal(text, &unit, &number))
@@ -117,8 +121,9 @@ static int parse_time(const char *text, uint64_t *out)
 	for (size_t i = 0; i < COUNT_OF(time_units); i++) {
 		if (strcmp(unit, time_units[i].name) != 0)
 			continue;
-		*out = (uint64_t)((unsigned __int128)number * time_units[i].size / FAULT_PART_ONE);
-		return *out > 0 && *out <= most ? 0 : -EINVAL;
+		number = number * time_units[i].size / FAULT_PART_ONE;
+		*out = (uint64_t)number;
+		return number > 0 && number <= most ? 0 : -EINVAL;
 	}
 	return -EINVAL;
 }
@@ -137,9 +142,13 @@ static int parse_sector(const char *text, uint64_t *out)
 
 static int parse_part_any(const char *text, uint64_t *out)
 {
+	unsigned __int128 number;
 	const char *end;
 
-	return parse_decimal(text, &end, out) || *end || *out == 0 ? -EINVAL : 0;
+	if (parse_decimal(text, &end, &number) || *end || number == 0 || number > UINT64_MAX)
+		return -EINVAL;
+	*out = (uint64_t)number;
+	return 0;
 }
 
 static int parse_part(const char *text, uint64_t *out)
