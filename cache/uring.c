@@ -46,6 +46,7 @@ int uring_init(struct uring *uring)
 	uring->first_later = NULL;
 	uring->last_later = &uring->first_later;
 	uring->begun = uring->burst = 0;
+	uring->turns = 0;
 	uring->owner = pthread_self();
 	uring->stopping = false;
 	uring->on_mail.done = on_mail;
@@ -115,6 +116,7 @@ void uring_run(struct uring *uring)
 	while (!uring->stopping) {
 		int result;
 
+		uring->turns++;
 		run_tasks(uring);
 		count_burst(uring);
 		result = submit(uring);

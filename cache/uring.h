@@ -34,6 +34,7 @@ struct uring {
 	struct uring_task *first_task, **last_task;   /* of this turn */
 	struct uring_task *first_later, **last_later; /* of the next one */
 	unsigned begun, burst; /* requests: of this turn, and of the last one that had some */
+	uint64_t turns;	       /* that have begun */
 	pthread_t owner;
 	bool stopping;
 };
