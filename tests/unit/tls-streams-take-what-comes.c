@@ -300,6 +300,51 @@ static void nonsense_ends_it(void **state)
 	}
 }
 
+static bool aes_is_fast(void)
+{
+	gnutls_priority_t usual;
+	const unsigned *ciphers;
+	bool fast;
+
+	assert_int_equal(gnutls_priority_init(&usual, "NORMAL", NULL), 0);
+	assert_true(gnutls_priority_cipher_list(usual, &ciphers) > 0);
+	fast = ciphers[0] == GNUTLS_CIPHER_AES_256_GCM;
+	gnutls_priority_deinit(usual);
+	return fast;
+}
+
+static gnutls_cipher_algorithm_t cipher_of(const char *priority)
+{
+	gnutls_cipher_algorithm_t cipher;
+
+	shake_hands(priority, SIZE_MAX);
+	cipher = gnutls_cipher_get(client.session);
+	part();
+	return cipher;
+}
+
+/* With a pre-shared key, GnuTLS's clients name ChaCha20 before the only AES that they may have. */
+static void the_fast_cipher_is_chosen(void **state)
+{
+	(void)state;
+	if (!aes_is_fast())
+		skip();
+	assert_int_equal(cipher_of("NORMAL:+ECDHE-PSK:+DHE-PSK"), GNUTLS_CIPHER_AES_128_GCM);
+	/* TLS 1.2 has no AES in GCM with these keys, and CBC is none to prefer. */
+	assert_int_equal(cipher_of(versions[1]), GNUTLS_CIPHER_CHACHA20_POLY1305);
+	assert_int_equal(
+		cipher_of("NORMAL:-AES-128-GCM:+ECDHE-PSK:+DHE-PSK"), GNUTLS_CIPHER_CHACHA20_POLY1305);
+}
+
+/* OpenSSL's clients send a share for X25519 alone. */
+static void nobody_has_to_try_again(void **state)
+{
+	(void)state;
+	shake_hands("NORMAL:+ECDHE-PSK:-GROUP-ALL:+GROUP-SECP384R1:+GROUP-SECP256R1:+GROUP-X25519", SIZE_MAX);
+	assert_int_equal(gnutls_group_get(client.session), GNUTLS_GROUP_X25519);
+	part();
+}
+
 static int make_keys(void **state)
 {
 	const struct tls_settings settings = { .mode = TLS_REQUIRE, .psk = key_file };
@@ -333,6 +378,8 @@ int main(void)
 		cmocka_unit_test(negotiating_again_ends_it),
 		cmocka_unit_test(the_end_is_told),
 		cmocka_unit_test(nonsense_ends_it),
+		cmocka_unit_test(the_fast_cipher_is_chosen),
+		cmocka_unit_test(nobody_has_to_try_again),
 	};
 
 	return cmocka_run_group_tests(tests, make_keys, forget_keys);
