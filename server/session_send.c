@@ -42,8 +42,9 @@ static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
 
-	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
-	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
+	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. Its TLS knows no such flag. */
+	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message,
+		MSG_NOSIGNAL | (session->tls_by_kernel ? 0 : MSG_WAITALL));
 	session->out.armed = true;
 }
 
@@ -115,9 +116,13 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 
 bool session_end_stream(struct session *session)
 {
-	if (!session->tls || session->tls_ended)
+	if ((!session->tls && !session->tls_by_kernel) || session->tls_ended)
 		return false;
 	session->tls_ended = true;
+	if (session->tls_by_kernel) {
+		tls_kernel_end(session->fd);
+		return false;
+	}
 	tls_stream_end(session->tls);
 	if (tls_stream_out(session->tls).iov_len == 0)
 		return false;
