@@ -119,12 +119,11 @@ static int open_aligned(
 	return error;
 }
 
-/* @manner: direct and share_fua are the mode's. */
+/* @manner: direct is the mode's. */
 static int open_as(const char *path, enum cache_mode mode, struct file_manner manner, struct disk **out,
 	char *why, size_t why_size)
 {
 	manner.direct = modes[mode].bypass_page_cache;
-	manner.share_fua = modes[mode].every_write_stable;
 	return open_aligned(path, &manner, out, why, why_size);
 }
 
@@ -144,7 +143,7 @@ int cache_open_overlay(const char *path, const char *overlay, enum cache_mode mo
 			modes[mode].name);
 		return -EINVAL;
 	}
-	return overlay_open(path, overlay, modes[mode].every_write_stable, out, why, why_size);
+	return overlay_open(path, overlay, out, why, why_size);
 }
 
 int cache_apply(enum cache_mode mode, struct disk *below, const char *volatile_name, struct disk **out)

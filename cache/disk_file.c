@@ -95,9 +95,9 @@ static int moved(struct file *file, struct block_req *req, int result)
 	return DISK_PENDING;
 }
 
-static bool counts_as_fua(const struct file *file, const struct block_req *req)
+static bool counts_as_fua(const struct block_req *req)
 {
-	return file->share_fua && (req->flags & BLOCK_FUA) && req->op == BLOCK_WRITE;
+	return (req->flags & BLOCK_FUA) && req->op == BLOCK_WRITE;
 }
 
 static void on_moved(struct uring_op *op, int result, unsigned flags)
@@ -109,7 +109,7 @@ static void on_moved(struct uring_op *op, int result, unsigned flags)
 	(void)flags;
 	if (status == DISK_PENDING)
 		return;
-	if (counts_as_fua(file, req))
+	if (counts_as_fua(req))
 		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
 	req->done(req, status);
 }
@@ -117,7 +117,7 @@ static void on_moved(struct uring_op *op, int result, unsigned flags)
 /* The data of a FUA write is in the page cache, or the disk's: it needs a sync that starts now or later. */
 static int end_shared(struct file *file, struct block_req *req, int status)
 {
-	if (counts_as_fua(file, req))
+	if (counts_as_fua(req))
 		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
 	return status < 0 ? status : flush_submit(&file->flush, req);
 }
@@ -162,15 +162,24 @@ static int file_write_shared(struct file *file, struct block_req *req)
 				      : end_shared(file, req, status);
 }
 
-/* Alone, RWF_DSYNC makes this write stable and nothing else. With others in flight one sync for all is cheaper: the
- * kernel makes buffered RWF_DSYNC writes of a file one after the other. */
+/* Alone, RWF_DSYNC makes this write stable and nothing else. With others in flight, or probably behind it in this turn,
+ * one sync for all is cheaper, since the kernel makes buffered RWF_DSYNC writes of a file one after the other; unless it
+ * had to write much else. */
+static bool shares_sync(struct file *file, const struct block_req *req)
+{
+	bool others = atomic_fetch_add_explicit(&file->fua_writes, 1, memory_order_relaxed) > 0;
+	bool batch = uring_count_request(req->ring) > 1;
+	bool light = flush_note_stable(&file->flush);
+
+	return (light || file->direct) && (others || batch || flush_is_busy(&file->flush));
+}
+
 static int file_write_stable(struct file *file, struct block_req *req)
 {
 	bool shares = req->offset >= file->tail_start; /* never RWF_DSYNC on the sync's description */
 
-	if (counts_as_fua(file, req))
-		shares |= atomic_fetch_add_explicit(&file->fua_writes, 1, memory_order_relaxed) > 0 ||
-			  flush_is_busy(&file->flush);
+	if (counts_as_fua(req))
+		shares |= shares_sync(file, req);
 	return shares ? file_write_shared(file, req) : start_move(file, req, on_moved);
 }
 
@@ -180,6 +189,7 @@ static int file_write(struct file *file, struct block_req *req)
 
 	if ((req->flags & BLOCK_FUA) || req->offset >= file->tail_start)
 		return file_write_stable(file, req);
+	flush_note_write(&file->flush);
 	status = write_now(file, req);
 	return status == DISK_PENDING ? start_move(file, req, on_moved) : status;
 }
@@ -399,7 +409,6 @@ static void take_facts(struct file *file, const struct file_manner *manner, cons
 	file->is_device = facts->is_device;
 	file->direct = manner->direct;
 	file->tells = !manner->folder;
-	file->share_fua = manner->share_fua;
 	file->sector = facts->sector;
 	file->memory_grid = facts->direct_memory;
 	file->size_opened = facts->size;

@@ -34,8 +34,6 @@ struct file_manner {
 	bool alone;    /* nobody else may write it, not through another disk of this process either */
 	bool direct;   /* O_DIRECT */
 	bool readonly; /* opened so; a flush has nothing to do */
-	bool share_fua; /* FUA writes that are in flight together end in one fdatasync: right where there are few other
-			   dirty pages; else each is made stable alone */
 };
 
 /* disk_file_open() - returns 0 and a disk in @out, or -errno and a line in @why, as cache_open(). */

@@ -29,7 +29,5 @@ int disk_overlay_new(struct disk *base, struct disk *store, struct disk *file, s
 
 /* overlay_open() - the file or device at @path, opened for reading and locked against every writer, under an overlay.
  * @overlay: its file, made if there is none; or NULL: a temporary one, without a name, in TMPDIR or /var/tmp.
- * @share_fua: as struct file_manner's, of that file.
  * Returns 0 and a disk in @out; or -errno with a line in @why, as cache_open(); -EINVAL: @overlay is of another base. */
-int overlay_open(
-	const char *path, const char *overlay, bool share_fua, struct disk **out, char *why, size_t why_size);
+int overlay_open(const char *path, const char *overlay, struct disk **out, char *why, size_t why_size);

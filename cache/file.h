@@ -22,14 +22,14 @@ struct file {
 	uint64_t size_opened;
 	uint32_t sector; /* what fallocate(2) must be a multiple of */
 	uint32_t memory_grid, space_grid;
-	bool is_device, direct, share_fua;
+	bool is_device, direct;
 	bool tells; /* clients do not decide how often it is opened: what it did is worth a line of the log */
 	struct file_lock lock;
 	struct flush flush;
 	struct inline_gate gate;
 	struct inline_reads reads;
 	struct seeker seeker;
-	atomic_uint fua_writes;	       /* shared: FUA writes in flight, where they may share a sync */
+	atomic_uint fua_writes;	       /* shared: FUA writes in flight */
 	atomic_bool lacks[SPACE_WAYS]; /* shared: the kernel has refused that way once */
 };
 

@@ -30,6 +30,7 @@ void flush_init(struct flush *flush, int fd, const char *path)
 		.start.run = on_start,
 		.sync.done = on_synced,
 		.invite.read = on_invited,
+		.stable_run = FLUSH_LIGHT_RUN,
 	};
 	flush->last_waiting = &flush->waiting;
 	pthread_mutex_init(&flush->lock, NULL);
@@ -94,6 +95,7 @@ static void on_start(struct uring_task *task)
 	pthread_mutex_lock(&flush->lock);
 	flush->served = take_waiting(flush); /* F1: nobody can join from here on */
 	pthread_mutex_unlock(&flush->lock);
+	atomic_store_explicit(&flush->stable_run, FLUSH_LIGHT_RUN, memory_order_relaxed);
 	io_uring_prep_fsync(sqe, flush->fd, IORING_FSYNC_DATASYNC);
 }
 

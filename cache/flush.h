@@ -32,6 +32,8 @@ struct flush {
 	struct flush_counts counts;		   /* shared: under lock */
 	/* Shared: written under lock; a sync runs, or will start without being asked again. */
 	atomic_bool busy;
+	/* Shared: a hint: how many writes in a row were to be stable at once, up to FLUSH_LIGHT_RUN. */
+	atomic_uint stable_run;
 
 	/* The sync that is about to start or runs: its leader's thread alone touches these, handed on by @invite. */
 	struct uring *ring;	  /* borrowed: the leader's, which lives while its request is in flight */
@@ -51,6 +53,27 @@ int flush_submit(struct flush *flush, struct block_req *req);
 
 /* flush_now() - the same without a ring, for a moment at which no request is in flight. Returns 0 or -EIO. */
 int flush_now(struct flush *flush);
+
+/* After so many writes in a row that were to be stable at once, a sync for several of them may as well write, once, what
+ * others left behind before. */
+#define FLUSH_LIGHT_RUN 64
+
+/* A write that need not be stable yet begins: the next sync will have to write its data, too.
+ * A relaxed load where nothing changes: many threads write. */
+static inline void flush_note_write(struct flush *flush)
+{
+	if (atomic_load_explicit(&flush->stable_run, memory_order_relaxed) > 0)
+		atomic_store_explicit(&flush->stable_run, 0, memory_order_relaxed);
+}
+
+/* A write that is to be stable at once begins. Returns whether a sync would have little to write beside such: a hint. */
+static inline bool flush_note_stable(struct flush *flush)
+{
+	if (atomic_load_explicit(&flush->stable_run, memory_order_relaxed) >= FLUSH_LIGHT_RUN)
+		return true;
+	atomic_fetch_add_explicit(&flush->stable_run, 1, memory_order_relaxed);
+	return false;
+}
 
 /* Whether a sync runs or waits now: a hint, old when it arrives. */
 static inline bool flush_is_busy(const struct flush *flush)

@@ -13,15 +13,15 @@ struct complaint {
 	size_t size;
 };
 
-static int open_store(const char *path, bool share_fua, struct disk **out, const struct complaint *complaint)
+static int open_store(const char *path, struct disk **out, const struct complaint *complaint)
 {
-	const struct file_manner manner = { .alone = true, .share_fua = share_fua };
+	const struct file_manner manner = { .alone = true };
 
 	return disk_file_open(path, &manner, out, complaint->why, complaint->size);
 }
 
-static int open_kept(const char *path, struct disk *base, const char *overlay, bool share_fua,
-	struct disk **out, const struct complaint *complaint)
+static int open_kept(const char *path, struct disk *base, const char *overlay, struct disk **out,
+	const struct complaint *complaint)
 {
 	struct overlay_base identity;
 	int error = overlay_base_of(disk_file_fd(base), base->facts.size, &identity);
@@ -32,7 +32,7 @@ static int open_kept(const char *path, struct disk *base, const char *overlay, b
 	}
 	error = overlay_file_make(overlay, &identity, complaint->why, complaint->size);
 	if (!error)
-		error = open_store(overlay, share_fua, out, complaint);
+		error = open_store(overlay, out, complaint);
 	if (error)
 		return error;
 	error = overlay_file_check(
@@ -51,13 +51,12 @@ static int open_temporary(struct disk *base, struct disk **out, const struct com
 	if (fd < 0)
 		return fd;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	error = open_store(self, false, out, complaint);
+	error = open_store(self, out, complaint);
 	close(fd);
 	return error;
 }
 
-int overlay_open(
-	const char *path, const char *overlay, bool share_fua, struct disk **out, char *why, size_t why_size)
+int overlay_open(const char *path, const char *overlay, struct disk **out, char *why, size_t why_size)
 {
 	const struct file_manner manner = { .readonly = true, .alone = true };
 	const struct complaint complaint = { why, why_size };
@@ -66,7 +65,7 @@ int overlay_open(
 
 	if (error)
 		return error;
-	error = overlay ? open_kept(path, base, overlay, share_fua, &store, &complaint)
+	error = overlay ? open_kept(path, base, overlay, &store, &complaint)
 			: open_temporary(base, &store, &complaint);
 	if (error)
 		goto free_base;

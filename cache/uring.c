@@ -25,6 +25,44 @@ static void on_mail(struct uring_op *op, int result, unsigned flags)
 	mailbox_drain(&uring->mailbox);
 }
 
+static void clear(struct uring_tasks *tasks)
+{
+	tasks->first = NULL;
+	tasks->last = &tasks->first;
+}
+
+static void add(struct uring_tasks *tasks, struct uring_task *task)
+{
+	task->queued = true;
+	task->next = NULL;
+	*tasks->last = task;
+	tasks->last = &task->next;
+}
+
+/* All of @from behind what @tasks has. */
+static void append(struct uring_tasks *tasks, struct uring_tasks *from)
+{
+	if (!from->first)
+		return;
+	*tasks->last = from->first;
+	tasks->last = from->last;
+	clear(from);
+}
+
+/* Those that they add, too. */
+static void run(struct uring_tasks *tasks)
+{
+	struct uring_task *task;
+
+	while ((task = tasks->first)) {
+		tasks->first = task->next;
+		if (!tasks->first)
+			tasks->last = &tasks->first;
+		task->queued = false;
+		task->run(task);
+	}
+}
+
 int uring_init(struct uring *uring)
 {
 	struct io_uring_params params = {
@@ -41,10 +79,10 @@ int uring_init(struct uring *uring)
 		mailbox_fini(&uring->mailbox);
 		return error;
 	}
-	uring->first_task = NULL;
-	uring->last_task = &uring->first_task;
-	uring->first_later = NULL;
-	uring->last_later = &uring->first_later;
+	clear(&uring->now);
+	clear(&uring->later);
+	clear(&uring->after);
+	uring->hurried = false;
 	uring->begun = uring->burst = 0;
 	uring->owner = pthread_self();
 	uring->stopping = false;
@@ -59,24 +97,6 @@ void uring_fini(struct uring *uring)
 	mailbox_fini(&uring->mailbox);
 }
 
-static void run_tasks(struct uring *uring)
-{
-	struct uring_task *task;
-
-	*uring->last_task = uring->first_later;
-	if (uring->first_later)
-		uring->last_task = uring->last_later;
-	uring->first_later = NULL;
-	uring->last_later = &uring->first_later;
-	while ((task = uring->first_task)) {
-		uring->first_task = task->next;
-		if (!uring->first_task)
-			uring->last_task = &uring->first_task;
-		task->queued = false;
-		task->run(task);
-	}
-}
-
 static void count_burst(struct uring *uring)
 {
 	if (uring->begun == 0)
@@ -88,8 +108,11 @@ static void count_burst(struct uring *uring)
 /* Hands over what was prepared, and sleeps until there is something to do. */
 static int submit(struct uring *uring)
 {
+	bool hurried = uring->hurried;
+
+	uring->hurried = false;
 	/* A task may have stopped us: then nothing more will complete. */
-	if (uring->first_later || uring->stopping)
+	if (hurried || uring->later.first || uring->stopping)
 		return io_uring_submit_and_get_events(&uring->ring);
 	return io_uring_submit_and_wait(&uring->ring, 1);
 }
@@ -115,11 +138,15 @@ void uring_run(struct uring *uring)
 	while (!uring->stopping) {
 		int result;
 
-		run_tasks(uring);
+		append(&uring->now, &uring->later);
+		run(&uring->now);
 		count_burst(uring);
 		result = submit(uring);
 		assert(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 		handle_completions(uring);
+		/* The kernel may have taken a part only, for want of memory. */
+		if (io_uring_sq_ready(&uring->ring) == 0)
+			run(&uring->after);
 	}
 }
 
@@ -153,24 +180,27 @@ void uring_reserve(struct uring *uring, unsigned count)
 		submit_now(uring);
 }
 
-static void add_task(struct uring_task ***last, struct uring_task *task)
-{
-	task->queued = true;
-	task->next = NULL;
-	**last = task;
-	*last = &task->next;
-}
-
 void uring_defer(struct uring *uring, struct uring_task *task)
 {
 	if (!task->queued)
-		add_task(&uring->last_task, task);
+		add(&uring->now, task);
 }
 
 void uring_yield(struct uring *uring, struct uring_task *task)
 {
 	assert(!task->queued);
-	add_task(&uring->last_later, task);
+	add(&uring->later, task);
+}
+
+void uring_follow(struct uring *uring, struct uring_task *task)
+{
+	assert(!task->queued);
+	add(&uring->after, task);
+}
+
+void uring_hurry(struct uring *uring)
+{
+	uring->hurried = true;
 }
 
 void uring_post(struct uring *uring, struct mail *mail)

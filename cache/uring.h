@@ -27,13 +27,20 @@ struct uring_task {
 	void (*run)(struct uring_task *task);
 };
 
+/* First in, first out. */
+struct uring_tasks {
+	struct uring_task *first, **last;
+};
+
 struct uring {
 	struct io_uring ring;
 	struct mailbox mailbox;
 	struct uring_op on_mail;
-	struct uring_task *first_task, **last_task;   /* of this turn */
-	struct uring_task *first_later, **last_later; /* of the next one */
-	unsigned begun, burst; /* requests: of this turn, and of the last one that had some */
+	struct uring_tasks now;	  /* of this turn */
+	struct uring_tasks later; /* of the next one */
+	struct uring_tasks after; /* of the next submission */
+	bool hurried;		  /* this turn ends without sleep */
+	unsigned begun, burst;	  /* requests: of this turn, and of the last one that had some */
 	pthread_t owner;
 	bool stopping;
 };
@@ -77,6 +84,12 @@ void uring_defer(struct uring *uring, struct uring_task *task);
 /* uring_yield() - @task, which is not waiting, goes on in the next turn, behind what has come up meanwhile; the ring does
  * not sleep before. */
 void uring_yield(struct uring *uring, struct uring_task *task);
+
+/* uring_follow() - @task, which is not waiting, runs when all that was prepared before is the kernel's and the completions
+ * that this brought about at once are handled. It is no reason to wake up: the ring may sleep before it runs.
+ * uring_hurry() - do not sleep before that in this turn. */
+void uring_follow(struct uring *uring, struct uring_task *task);
+void uring_hurry(struct uring *uring);
 
 /* Any thread: @mail->read runs on the ring's thread. */
 void uring_post(struct uring *uring, struct mail *mail);

@@ -19,7 +19,8 @@ void session_wake(struct session *session)
 static bool is_idle(const struct session *session)
 {
 	return !session->in.armed && !session->out.armed && !session->cancelling && !session->claiming &&
-	       session->on_disk == 0 && !session_has_faults(session) && !session->turn.queued;
+	       session->on_disk == 0 && !session_has_faults(session) && !session->turn.queued &&
+	       !session->out.left.queued;
 }
 
 static void session_free(struct session *session)
@@ -56,6 +57,8 @@ static void session_turn(struct uring_task *task)
 		session_send_replies(session);
 	session_receive(session);
 	session_settle(session);
+	if (session_awaits_quiet_send(session))
+		uring_hurry(&session->worker->ring);
 	if (session->state == SESSION_DYING && is_idle(session))
 		session_free(session);
 }

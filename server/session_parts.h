@@ -105,7 +105,9 @@ struct session {
 	struct {
 		struct uring_op op;
 		bool armed;
-		unsigned ticks; /* since the message was packed */
+		bool quiet;		/* only its failure, or a part that is left, completes */
+		struct uring_task left; /* a quiet one has left, unless it has completed */
+		unsigned ticks;		/* since the message was packed */
 		struct outbox box;
 	} out;
 
@@ -220,6 +222,9 @@ void session_send_init(struct session *session);
 
 /* Send what replies there are, unless others are on their way. */
 void session_send_replies(struct session *session);
+
+/* Whether something has to be done as soon as the send has ended, though nothing completes that would wake the ring. */
+bool session_awaits_quiet_send(const struct session *session);
 
 /* "shut down the TLS session (if one is running)": a client that has hung up, or takes nothing, is not waited for.
  * Returns whether it is on its way. */

@@ -38,6 +38,27 @@ static void send_ciphertext(struct session *session, int flags)
 	session->out.armed = true;
 }
 
+/* What a message holds it holds until the worker's next turn, which may be long after it has left: nothing that others wait
+ * for. And it needs MSG_WAITALL. */
+static bool may_be_quiet(const struct session *session)
+{
+	return !session->tls && !session->tls_by_kernel && session->state == SESSION_OPEN &&
+	       session->credit == 0 && !session_has_faults(session) && !session->out.left.queued;
+}
+
+/* WAITALL: less than all is a failure, and so completes. DONTWAIT: it is known at the end of the submission. */
+static void send_quietly(struct session *session)
+{
+	struct uring *ring = &session->worker->ring;
+	struct io_uring_sqe *sqe = uring_sqe(ring, &session->out.op);
+
+	io_uring_prep_sendmsg(
+		sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	session->out.armed = session->out.quiet = true;
+	uring_follow(ring, &session->out.left);
+}
+
 static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
@@ -92,7 +113,19 @@ void session_send_replies(struct session *session)
 		return;
 	}
 	session_release_all(session, &done);
-	send_message(session);
+	if (may_be_quiet(session))
+		send_quietly(session);
+	else
+		send_message(session);
+}
+
+/* Or never will. */
+static void message_left(struct session *session)
+{
+	end_message(session);
+	if (session_has_faults(session))
+		session_odd_sent(session);
+	session_wake(session);
 }
 
 static void on_sent(struct uring_op *op, int result, unsigned flags)
@@ -101,17 +134,32 @@ static void on_sent(struct uring_op *op, int result, unsigned flags)
 	size_t sent = result > 0 ? (size_t)result : 0;
 
 	(void)flags;
-	session->out.armed = false;
+	session->out.armed = session->out.quiet = false;
 	if (result < 0 && result != -EINTR && result != -EAGAIN)
 		session_kill(session, session->tls_ended ? session->reason : CLOSE_broken);
 	if (session->state != SESSION_DYING && advance_message(session, sent)) {
 		send_message(session);
 		return;
 	}
-	end_message(session);
-	if (session_has_faults(session))
-		session_odd_sent(session);
-	session_wake(session);
+	message_left(session);
+}
+
+static void on_left(struct uring_task *task)
+{
+	struct session *session = container_of(task, struct session, out.left);
+
+	if (session->out.quiet) {
+		session->out.armed = session->out.quiet = false;
+		message_left(session);
+	} else {
+		session_wake(session);
+	}
+}
+
+bool session_awaits_quiet_send(const struct session *session)
+{
+	return session->out.quiet &&
+	       (session->state != SESSION_OPEN || !session->in.armed || outbox_is_waiting(&session->out.box));
 }
 
 bool session_end_stream(struct session *session)
@@ -133,5 +181,6 @@ bool session_end_stream(struct session *session)
 void session_send_init(struct session *session)
 {
 	session->out.op.done = on_sent;
+	session->out.left.run = on_left;
 	outbox_init(&session->out.box);
 }

@@ -15,7 +15,7 @@ WARM_UP_S = 0.15
 
 def run_load(place, command):
     """One load's JSON, or a PeerMissing that says why there is none."""
-    result = subprocess.run(place.prefix() + command, capture_output=True, text=True)
+    result = place.run(command)
     try:
         return json.loads(result.stdout)
     except ValueError:
@@ -48,9 +48,9 @@ def bridge_load(place, bridge, server, options, secs):
 
 def reader_beside_writer(place, server, secs):
     """A reader with one request in flight, while another client keeps 128 writes in flight."""
-    writer = subprocess.Popen(place.prefix() + nbdload(place, server, ["-o", "randwrite", "-q", "128", "-W", "64m"],
-                                                       secs + 1),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with place.ahead():
+        writer = subprocess.Popen(nbdload(place, server, ["-o", "randwrite", "-q", "128", "-W", "64m"], secs + 1),
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         time.sleep(0.3)
         run = server_load(place, server, ["-o", "randread", "-q", "1"], secs)
@@ -82,8 +82,7 @@ def tls_copy(place, server, psk):
     size = os.path.getsize(place.image) >> 20
     uri = f"nbds://bench@{server.address}/?tls-psk-file={psk}"
     began, cpu = time.monotonic(), cpu_s(server.pid)
-    result = subprocess.run(place.prefix() + ["nbdcopy", "--request-size=262144", "--connections=1", uri, "null:"],
-                            capture_output=True, text=True)
+    result = place.run(["nbdcopy", "--request-size=262144", "--connections=1", uri, "null:"])
     if result.returncode:
         raise PeerMissing((result.stderr.strip().splitlines() or ["nbdcopy failed"])[-1])
     return {"core": size / (cpu_s(server.pid) - cpu), "mib": size / (time.monotonic() - began)}

@@ -112,8 +112,8 @@ def print_section(section):
 def heading(key):
     name = COLUMNS[key][0]
     if key == "cpu":
-        return f"{name:>16}{'spread':>16}{'ratio':>7}"
-    return f"{name:>{width(key)}}" + ("" if key in NO_RATIO else f"{'ratio':>7}")
+        return f"{name:>16}{'spread':>20}{'ratio':>9}"
+    return f"{name:>{width(key)}}" + ("" if key in NO_RATIO else f"{'ratio':>9}")
 
 
 def width(key):
@@ -122,12 +122,12 @@ def width(key):
 
 def cell(section, workload, peer, middle, base, key):
     decimals, times = COLUMNS[key][1], ratio(middle, base, key)
-    factor = "" if key in NO_RATIO else f"{times:7.2f}" if times else f"{'-':>7}"
+    factor = "" if key in NO_RATIO else f"{times:9.2f}" if times else f"{'-':>9}"
     if key not in middle:
-        return f"{'-':>{32 if key == 'cpu' else width(key)}}" + factor
+        return f"{'-':>{36 if key == 'cpu' else width(key)}}" + factor
     if key == "cpu":
         low, high = section.span(workload, peer, key)
-        return f"{middle[key]:16.{decimals}f}{f'{low:.2f}..{high:.2f}':>16}{factor}"
+        return f"{middle[key]:16.{decimals}f}{f'{low:.2f}..{high:.2f}':>20}{factor}"
     return f"{middle[key]:{width(key)}.{decimals}f}{factor}"
 
 

@@ -37,7 +37,7 @@ static struct disk *open_overlay(const char *base, const char *overlay)
 	struct disk *disk = NULL;
 	char why[512] = "";
 
-	if (overlay_open(base, overlay, false, &disk, why, sizeof(why)) != 0)
+	if (overlay_open(base, overlay, &disk, why, sizeof(why)) != 0)
 		fail_msg("%s", why);
 	return disk;
 }

@@ -52,7 +52,7 @@ static struct disk *open_overlay(const char *path, const char *overlay)
 	char why[512] = "";
 	struct disk *disk = NULL;
 
-	if (overlay_open(path, overlay, false, &disk, why, sizeof(why)) != 0)
+	if (overlay_open(path, overlay, &disk, why, sizeof(why)) != 0)
 		fail_msg("%s", why);
 	return disk;
 }
@@ -250,7 +250,7 @@ static void refused(const char *path, const char *overlay, const char *reason)
 	char why[512] = "";
 	struct disk *disk = NULL;
 
-	assert_int_not_equal(overlay_open(path, overlay, false, &disk, why, sizeof(why)), 0);
+	assert_int_not_equal(overlay_open(path, overlay, &disk, why, sizeof(why)), 0);
 	if (!strstr(why, reason))
 		fail_msg("'%s' instead of '%s'", why, reason);
 }

@@ -286,7 +286,7 @@ static void check_after(const char *base, const char *path, enum end end, unsign
 	struct disk *disk;
 	char why[512];
 
-	if (overlay_open(base, path, false, &disk, why, sizeof(why)) != 0)
+	if (overlay_open(base, path, &disk, why, sizeof(why)) != 0)
 		fail_msg("%s", why);
 	assert_int_equal(ask_data(disk, &ring, BLOCK_READ, 0, 0, found, SIZE), 0);
 	disk_free(disk);
