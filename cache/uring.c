@@ -84,6 +84,7 @@ int uring_init(struct uring *uring)
 	clear(&uring->after);
 	uring->hurried = false;
 	uring->begun = uring->burst = 0;
+	uring->turns = 0;
 	uring->owner = pthread_self();
 	uring->stopping = false;
 	uring->on_mail.done = on_mail;
@@ -138,6 +139,7 @@ void uring_run(struct uring *uring)
 	while (!uring->stopping) {
 		int result;
 
+		uring->turns++;
 		append(&uring->now, &uring->later);
 		run(&uring->now);
 		count_burst(uring);

@@ -41,6 +41,7 @@ struct uring {
 	struct uring_tasks after; /* of the next submission */
 	bool hurried;		  /* this turn ends without sleep */
 	unsigned begun, burst;	  /* requests: of this turn, and of the last one that had some */
+	uint64_t turns;		  /* that have begun */
 	pthread_t owner;
 	bool stopping;
 };

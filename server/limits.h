@@ -92,6 +92,11 @@
  * makes reads of 16 KiB to 256 KiB a third to a half dearer. */
 #define TURN_BYTES_MAX (256u << 10)
 
+/* Data of the large requests, those of more than TURN_LARGE, that all connections of a worker start in one turn, bytes; one
+ * always may. What is small and comes meanwhile waits for some milliseconds of copying, however many others want more. */
+#define TURN_LARGE	     (32u << 10)
+#define TURN_LARGE_BYTES_MAX (4u << 20)
+
 /* Requests that it starts in one turn where it shares its worker with others that have some, too: theirs are not to wait for a
  * whole batch. A few more system calls for a client that writes much. */
 #define TURN_REQUESTS_MAX 4

@@ -29,7 +29,9 @@ static bool has_room(struct session *session, size_t wanted)
 
 static bool has_turn(const struct session *session, size_t wanted)
 {
-	return session->turn_bytes == 0 || session->turn_bytes + wanted <= TURN_BYTES_MAX;
+	if (session->turn_bytes > 0 && session->turn_bytes + wanted > TURN_BYTES_MAX)
+		return false;
+	return wanted <= TURN_LARGE || worker_has_turn(session->worker, wanted);
 }
 
 /* Whether others are to get in between. */
@@ -56,6 +58,8 @@ static void take_buffer(struct session *session, struct request *request, size_t
 	request->held = wanted;
 	session->bytes += buffer_size(wanted);
 	session->turn_bytes += wanted;
+	if (wanted > TURN_LARGE)
+		worker_count_large(session->worker, wanted);
 }
 
 /* Beyond the end that was: the disk may have grown. */

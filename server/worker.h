@@ -27,7 +27,9 @@ struct worker {
 	/* Who takes turns: the last session that began requests, and for how many turns it is not alone. */
 	const struct session *last; /* only to be compared */
 	unsigned shared;
-	bool retiring; /* and, if draining, no session takes more requests */
+	uint64_t large_turn; /* the ring's turn in which the last large request began, */
+	size_t large_bytes;  /* and the data of all that did */
+	bool retiring;	     /* and, if draining, no session takes more requests */
 	bool draining;
 	bool ticking; /* one of the sessions has a deadline */
 	struct uring_op on_tick;
@@ -82,6 +84,19 @@ static inline void worker_count_turn(struct worker *worker, const struct session
 	else if (worker->shared > 0)
 		worker->shared--;
 	worker->last = session;
+}
+
+/* For sessions, on the worker's thread: whether a large request, of @bytes of data, may begin in this turn; and that it does. */
+static inline bool worker_has_turn(const struct worker *worker, size_t bytes)
+{
+	return worker->large_turn != worker->ring.turns ||
+	       worker->large_bytes + bytes <= TURN_LARGE_BYTES_MAX;
+}
+
+static inline void worker_count_large(struct worker *worker, size_t bytes)
+{
+	worker->large_bytes = bytes + (worker->large_turn == worker->ring.turns ? worker->large_bytes : 0);
+	worker->large_turn = worker->ring.turns;
 }
 
 /* For sessions, on the worker's thread: call every session_tick() in TICK_MS, and again while one of them returns true. */

@@ -139,10 +139,10 @@ write_tracer "${pid_of[server]}" >"$tmp/tracer.bt"
 start tracer "${with_tracefs[@]}" bpftrace -B line "$tmp/tracer.bt"
 tracing_or_gone()
 {
-	[ "$(said tracer '^tracing$')" -gt 0 ] || gone tracer
+	has_said tracer '^tracing$' || gone tracer
 }
 wait_until $ready_s tracing_or_gone
-[ "$(said tracer '^tracing$')" -gt 0 ] || {
+has_said tracer '^tracing$' || {
 	note "$(tail -n 3 "$tmp/tracer.log")"
 	skip_all "bpftrace cannot trace on this kernel"
 }

@@ -16,7 +16,7 @@ grow_to()
 
 grown()
 {
-	[ "$(said client "has grown from [0-9]* to $1 bytes")" -gt 0 ]
+	has_said client "has grown from [0-9]* to $1 bytes"
 }
 
 grow_under_load()

@@ -13,7 +13,7 @@ told()
 
 said_once()
 {
-	[ "$(said client "$1")" -gt 0 ]
+	has_said client "$1"
 }
 
 limit()

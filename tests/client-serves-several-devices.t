@@ -30,7 +30,7 @@ told()
 
 said_once()
 {
-	[ "$(said client "$1")" -gt 0 ]
+	has_said client "$1"
 }
 
 reload()

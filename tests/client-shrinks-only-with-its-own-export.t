@@ -14,7 +14,7 @@ told()
 
 said_once()
 {
-	[ "$(said client "$1")" -gt 0 ]
+	has_said client "$1"
 }
 
 # both_connected BEFORE: since that many lines told of a connection.
@@ -25,7 +25,7 @@ both_connected()
 
 are_connected()
 {
-	[ "$(said client 'connected again')" -ge $(($1 + 2)) ]
+	has_said client 'connected again' $(($1 + 1))
 }
 
 # asked_and_told PATTERN: the server may need a second to see it itself.

@@ -33,7 +33,7 @@ torment()
 		return 1
 	}
 	cat "$tmp/load.log"
-	grep -q 'errors 0 mismatches 0/' "$tmp/load.log" && [ "$(said client 'requests wait: [1-9]')" -gt "$lost" ]
+	grep -q 'errors 0 mismatches 0/' "$tmp/load.log" && has_said client 'requests wait: [1-9]' "$lost"
 }
 
 plan 10

@@ -51,6 +51,6 @@ with Rig() as rig:
            server.descriptors() == before + 4 and not time.sleep(3) and server.descriptors() == before + 4)
     rig.ok("but not for ever", wait_until(lambda: server.descriptors() == before, 30))
     took = time.monotonic() - start
-    rig.ok("for 10 seconds", 8 < took < 20, f"{took:.1f} s")
+    rig.ok("for 10 seconds, or some more on a busy machine", 8 < took < 30, f"{took:.1f} s")
     rig.same("which the log says", 4, server.log().count("the client does not take the last replies"))
     rig.same("the server ends as it should", 0, server.stop())

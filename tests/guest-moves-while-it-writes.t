@@ -9,8 +9,9 @@ needs e2fsck debugfs qemu-io
 disk_mib=96
 told_at=$((80 * 1024 * 1024))
 
-# run_guest NAME SOCKET ARGUMENT...: the two machines have to be the same, but for the socket.  init_on_alloc: pages that
-# the guest clears before the disk fills them would be copied for that reason alone.
+# run_guest NAME SOCKET ARGUMENT...: the two machines have to be the same, but for the socket.  (That
+# run-guest says init_on_alloc=0 matters here: pages that the guest clears before the disk fills them would be copied for that
+# reason alone.)
 run_guest()
 {
 	local name=$1 socket=$2
@@ -18,20 +19,20 @@ run_guest()
 	shift 2
 	rm -f "$tmp/$name.log"
 	start "$name" env TMPDIR="$tmp" "$tests/guest/run-guest" --image "$image" --script "$tests/guest/jobs/migrate" \
-		--timeout 150 --mem 384M --append init_on_alloc=0 --env TOLD_AT=$told_at --env CACHED_MIB=24 --vhost-user "$socket,num-queues=2,packed=$packed" \
+		--timeout 300 --mem 384M --env TOLD_AT=$told_at --env CACHED_MIB=24 --vhost-user "$socket,num-queues=2,packed=$packed" \
 		-- -qmp "unix:$tmp/$name.qmp,server=on,wait=off" "$@"
 }
 
 at_work()
 {
-	wait_until 90 at_work_or_gone
+	wait_until 180 at_work_or_gone
 	wait_until $ready_s [ -S "$tmp/migration" ]
-	[ "$(said source '^MARK reading')" -gt 0 ]
+	has_said source '^MARK reading'
 }
 
 at_work_or_gone()
 {
-	[ "$(said source '^MARK reading')" -gt 0 ] || gone source
+	has_said source '^MARK reading' || gone source
 }
 
 target_end()

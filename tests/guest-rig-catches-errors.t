@@ -38,13 +38,13 @@ script()
 plan 8
 
 script <<<'exit 7'
-ok "the job's status is the guest's" ends_with 7 guest "$tmp/script"
+ok "the job's status is the guest's" ends_with 7 guest "$tmp/script" -- -smp 1
 
 script <<<'echo c >/proc/sysrq-trigger'
-ok "a panic is told from a failed job" ends_with 125 guest "$tmp/script"
+ok "a panic is told from a failed job" ends_with 125 guest "$tmp/script" -- -smp 1
 
 script <<<'sleep 100'
-ok "a hang ends in time" ends_with 124 guest "$tmp/script" --timeout 3
+ok "a hang ends in time" ends_with 124 guest "$tmp/script" --timeout 3 -- -smp 1
 
 script <<'EOS'
 if dd if=/dev/zero of=/dev/vda bs=4k count=64 oflag=direct; then

@@ -6,6 +6,6 @@
 
 plan 2
 ok "reads, writes and verifies" guest vsock --timeout 100 --program "$build/vnbd-server" \
-	--program "$build/tests/link-exercise"
+	--program "$build/tests/link-exercise" -- -smp 1
 same "where it said it would listen" "nbd+vsock://any:10809 nbd+vsock://1:4000" \
 	"$(sed -n 's/.*listening on //p' "$tmp/guest.log" | xargs)"

@@ -69,9 +69,9 @@ guest_with()
 	fallocate -l ${disk_mib}M "$tmp/disk"
 	serve_disk
 	serve
-	guest_start soak --timeout $((kills * 10 + 150)) --env TOLD_AT=$told_at --env READ=yes --reconnect \
-		--vhost-user "$tmp/vhost,num-queues=1,packed=$1"
-	ok "packed=$1: the guest is at work" guest_says "pass 2" 60
+	guest_start soak --timeout $((kills * 10 + 150)) --env TOLD_AT=$told_at --env READ=yes --env PASS_SIZE=6m --reconnect \
+		--vhost-user "$tmp/vhost,num-queues=1,packed=$1" -- -smp 1
+	ok "packed=$1: the guest is at work" guest_says "pass 2" 120
 	kill_again_and_again
 	same "packed=$1: the client died $kills times and came back" "$kills" "$killed"
 	ok "packed=$1: the guest can be told that it is enough" wait_until $ready_s tell_guest "nbd+unix:///?socket=$tmp/nbd" $told_at

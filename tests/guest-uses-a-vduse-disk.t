@@ -28,7 +28,7 @@ nbdkit_port()
 }
 
 # cmpxchg16b, on which this kernel's allocator relies where it finds it, at times spoils the flags in QEMU 7.2's emulation.
-cpu=max,cx16=off
+cpu=max,erms=off,fsrm=off,cx16=off
 
 kills=${VNBD_KILLS:-3}
 

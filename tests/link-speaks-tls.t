@@ -25,7 +25,7 @@ exercise()
 
 has_begun()
 {
-	[ "$(said exercise '^after')" -ge 2 ] || gone exercise
+	has_said exercise '^after' 1 || gone exercise
 }
 
 survives()

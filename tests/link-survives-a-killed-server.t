@@ -10,7 +10,7 @@ requests=12000
 # has_done MORE: whether the exercise has come on by so many requests since the last time, or has ended.
 has_done()
 {
-	[ "$(said exercise '^after')" -ge $((before + $1 / 1000)) ] || gone exercise
+	has_said exercise '^after' $((before + $1 / 1000 - 1)) || gone exercise
 }
 
 # torment SERVER KILLS OPTION...: every 3000 requests the server dies; for a moment nobody is there.

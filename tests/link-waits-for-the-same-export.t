@@ -8,12 +8,12 @@ needs nbdkit nbdinfo
 
 has_begun()
 {
-	[ "$(said exercise '^after')" -ge 2 ] || gone exercise
+	has_said exercise '^after' 1 || gone exercise
 }
 
 has_told()
 {
-	[ "$(said exercise "$1")" -gt 0 ]
+	has_said exercise "$1"
 }
 
 ends_well()

@@ -16,7 +16,7 @@ reload()
 
 said_more()
 {
-	[ "$(said server "$1")" -gt "$2" ]
+	has_said server "$1" "$2"
 }
 
 gets_in()

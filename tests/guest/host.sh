@@ -45,7 +45,7 @@ guest_says()
 
 guest_said()
 {
-	grep -qx "MARK $1" "$tmp/guest.log"
+	has_said guest "^MARK $1\$"
 }
 
 guest_said_or_gone()
@@ -73,7 +73,7 @@ sha512_of()
 # The content that a job's write_content writes.
 content_sha512()
 {
-	seq 1 200000 | sha512sum | cut -d' ' -f1
+	seq 1 50000 | sha512sum | cut -d' ' -f1
 }
 
 # part FILE OFFSET_MIB SIZE_MIB: copies a partition out, to $tmp/part.

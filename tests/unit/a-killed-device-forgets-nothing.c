@@ -18,8 +18,8 @@
 
 enum { SIZE = 8, OFFERS_MAX = 64 };
 
-/* One thread: to follow the sanitizer for threads for minutes would show nothing more. */
-#ifdef __SANITIZE_THREAD__
+/* To follow a sanitizer's own instructions for minutes would show nothing more. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { ROUNDS = 3, MOMENTS_MIN = 20 };
 #else
 enum { ROUNDS = 14, MOMENTS_MIN = 100 };

@@ -1,5 +1,5 @@
 /* Where two connections share a worker, the few requests of one are begun between the many of the other, and one that is
- * alone still has whole batches.
+ * alone still has whole batches. Large ones of many others are not all begun before a small one.
  * If this fails, a virtual machine that reads waits for all that its busy neighbour has sent, every time. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +22,10 @@
 /* What one connection sends at a time: small enough for its socket. */
 #define BACKLOG 200
 #define BLOCK	512
+
+/* Those who want much at a time. */
+#define CROWD 24
+#define LARGE (1u << 20)
 
 /* Notes the order in which requests begin, and ends the worker's run after the last one. */
 struct noting_disk {
@@ -46,10 +50,10 @@ static void on_turn_ended(struct uring_task *task)
 	noting.turns++;
 }
 
-/* The reader's one request is its only read. */
+/* The reader's one request is the only read of a block. */
 static int submit(struct disk *disk, struct block_req *req)
 {
-	if (req->op == BLOCK_READ)
+	if (req->op == BLOCK_READ && req->length == BLOCK)
 		noting.reader_came = noting.begun;
 	uring_defer(noting.ring, &noting.turn_ended);
 	if (++noting.begun == noting.last)
@@ -74,6 +78,15 @@ static int connect_client(void)
 	session_belong(session, origin);
 	session_hand_over(session, &worker);
 	return ends[1];
+}
+
+static void send_large_read(int client)
+{
+	const struct nbd_request_header header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC), .type = htobe16(NBD_CMD_READ), .length = htobe32(LARGE)
+	};
+
+	assert_int_equal(send(client, &header, sizeof(header), 0), sizeof(header));
 }
 
 /* @count requests, in one piece: a socket that gets them one by one has room for fewer. */
@@ -113,7 +126,7 @@ static int setup(void **state)
 {
 	(void)state;
 	log_open("test", LOG_ERROR);
-	admission_init(&admission, 2, 2);
+	admission_init(&admission, 3 + CROWD, 3 + CROWD);
 	budget_init(&budget, MEMORY_LEAST);
 	worker_prepare(&worker, &budget);
 	assert_int_equal(uring_init(&worker.ring), 0);
@@ -189,11 +202,32 @@ static void who_is_alone_has_whole_batches(void **state)
 		receive_reply(writer, 0);
 }
 
+/* The one who comes behind all of them wants a block. */
+static void a_crowd_is_not_all_served_first(void **state)
+{
+	int crowd[CROWD], late;
+
+	(void)state;
+	for (unsigned i = 0; i < CROWD; i++) {
+		crowd[i] = connect_client();
+		send_large_read(crowd[i]);
+	}
+	late = connect_client();
+	send_requests(late, NBD_CMD_READ, 1);
+	run_until(CROWD + 1);
+	for (unsigned i = 0; i < CROWD; i++)
+		close(crowd[i]);
+	close(late);
+	/* A turn in which its bytes are received, and one in which it begins. */
+	assert_in_range(noting.reader_came, 0, 2 * TURN_LARGE_BYTES_MAX / LARGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(readers_get_in_between),
 		cmocka_unit_test(who_is_alone_has_whole_batches),
+		cmocka_unit_test(a_crowd_is_not_all_served_first),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
