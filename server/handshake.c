@@ -19,6 +19,7 @@
 #include "server/limits.h"
 #include "server/negotiation.h"
 #include "server/session.h"
+#include "server/tls_kernel.h"
 #include "server/tls_stream.h"
 
 struct handshake {
@@ -79,20 +80,47 @@ static void handshake_close(struct handshake *handshake, enum close_reason reaso
 	report_loss(all);
 }
 
+/* The kernel goes on with the stream, where it can. Returns 0 with @taken, or -errno: the connection is lost. */
+static int secure_by_kernel(struct handshake *handshake, bool *taken)
+{
+	int error;
+
+	*taken = false;
+	if (!handshake->tls || !handshake->all->tls->by_kernel)
+		return 0;
+	error = tls_kernel_take(handshake->tls, handshake->fd, taken);
+	if (error)
+		return error;
+	tls_stream_by_record(handshake->tls, false);
+	if (*taken) {
+		tls_stream_free(handshake->tls);
+		handshake->tls = NULL;
+	}
+	return 0;
+}
+
 static void hand_over(struct handshake *handshake)
 {
 	struct negotiation *agreed = &handshake->negotiation;
 	struct handshakes *all = handshake->all;
-	struct session *session = session_new(handshake->fd, agreed->export, agreed->dialect, handshake->peer,
-		handshake->in, handshake->in_length);
+	struct session *session;
+	bool by_kernel;
 
+	if (secure_by_kernel(handshake, &by_kernel)) {
+		handshake_close(handshake, CLOSE_memory);
+		return;
+	}
+	session = session_new(handshake->fd, agreed->export, agreed->dialect, handshake->peer, handshake->in,
+		handshake->in_length);
 	handshake->fd = -1;
 	if (!session) {
 		handshake_close(handshake, CLOSE_memory);
 		return;
 	}
 	agreed->export = NULL;
-	if (handshake->tls)
+	if (by_kernel)
+		session_secure_by_kernel(session);
+	else if (handshake->tls)
 		session_secure(session, handshake->tls);
 	session_belong(session, handshake->origin);
 	session_identify(session, &handshake->who, handshake->number);
@@ -180,8 +208,10 @@ static int begin_tls(struct handshake *handshake)
 		return -1;
 	}
 	handshake->tls = tls_stream_new(handshake->all->tls->credentials);
-	if (handshake->tls)
+	if (handshake->tls) {
+		tls_stream_by_record(handshake->tls, handshake->all->tls->by_kernel);
 		return 0;
+	}
 	handshake_close(handshake, CLOSE_memory);
 	return -1;
 }

@@ -129,6 +129,17 @@ static int set_tls_verify_peer(void *settings, const char *value, char *why)
 	return 0;
 }
 
+static int set_tls_kernel(void *settings, const char *value, char *why)
+{
+	bool off = strcmp(value, "off") == 0;
+
+	((struct settings *)settings)->tls.no_kernel = off;
+	if (off || strcmp(value, "auto") == 0)
+		return 0;
+	snprintf(why, CMDLINE_WHY_SIZE, "not auto or off");
+	return -1;
+}
+
 static int set_export_dir(void *settings, const char *value, char *why)
 {
 	struct export_spec spec;
@@ -284,6 +295,9 @@ static const struct cmdline_option options[] = {
 		set_tls_verify_peer, NULL },
 	{ "tls-psk", 0, "FILE", "Pre-shared keys: a line USER:HEXKEY each, as psktool(1) makes them.",
 		set_tls_psk, NULL },
+	{ "tls-kernel", 0, "MODE",
+		"auto (default): the kernel encrypts, where it can; the log tells. off: GnuTLS does.",
+		set_tls_kernel, NULL },
 	{ "workers", 'w', "N", "Threads that serve connections. Default: one for each CPU.", set_workers,
 		NULL },
 	{ "connections", 0, "N", "Connections at a time. Default: 1024; one more is closed at once.",

@@ -21,6 +21,7 @@
 #include "server/powercut_command.h"
 #include "server/recording.h"
 #include "server/session.h"
+#include "server/tls_kernel.h"
 
 static struct worker *least_loaded(struct server *server)
 {
@@ -234,6 +235,22 @@ static void announce_tls(const struct tls_settings *settings)
 		settings->psk ? settings->psk : "");
 }
 
+/* Who makes the records: the kernel, if it can and may. */
+static void choose_offload(struct tls *tls)
+{
+	const char *missing;
+	int error = tls->settings.no_kernel ? 0 : tls_kernel_probe(&missing);
+
+	if (tls->settings.no_kernel)
+		log_info("TLS records are encrypted by GnuTLS");
+	else if (error)
+		log_info("TLS records are encrypted by GnuTLS: the kernel has no %s: %s", missing,
+			strerror(-error));
+	else
+		log_info("TLS records are encrypted by the kernel where one key lasts, or else by GnuTLS");
+	tls->by_kernel = !tls->settings.no_kernel && error == 0;
+}
+
 int server_secure(struct server *server, const struct tls_settings *settings, char *why, size_t why_size)
 {
 	if (check_access(&server->exports, settings, why, why_size))
@@ -246,6 +263,7 @@ int server_secure(struct server *server, const struct tls_settings *settings, ch
 	server->on_hangup.data = server;
 	ev_signal_start(server->loop.ev, &server->on_hangup);
 	announce_tls(settings);
+	choose_offload(&server->tls);
 	return 0;
 }
 

@@ -111,6 +111,11 @@ void session_secure(struct session *session, struct tls_stream *stream)
 	session->tls = stream;
 }
 
+void session_secure_by_kernel(struct session *session)
+{
+	session->tls_by_kernel = true;
+}
+
 void session_belong(struct session *session, struct origin *origin)
 {
 	session->origin = origin;

@@ -35,6 +35,9 @@ struct session *session_new(int fd, struct export *export, struct dialect dialec
  * on. */
 void session_secure(struct session *session, struct tls_stream *stream);
 
+/* session_secure_by_kernel() - likewise: the kernel has the records of @fd (server/tls_kernel.h). */
+void session_secure_by_kernel(struct session *session);
+
 /* session_belong() - before session_hand_over(): @origin is left when the connection is closed. */
 void session_belong(struct session *session, struct origin *origin);
 

@@ -22,7 +22,8 @@
  * S5  bytes are at most CONNECTION_RESERVE and credit.
  *
  * With TLS the ring moves ciphertext between the socket and the stream's buffers; requests are parsed from what the stream
- * decrypts, and the outbox's message is encrypted a buffer at a time. Nothing else differs. */
+ * decrypts, and the outbox's message is encrypted a buffer at a time. Nothing else differs. Where the kernel has the records
+ * (server/tls_kernel.h), the socket is like a plain one, but for records that are no data. */
 #pragma once
 
 #include <stdbool.h>
@@ -40,6 +41,7 @@
 #include "server/outbox.h"
 #include "server/request.h"
 #include "server/session.h"
+#include "server/tls_kernel.h"
 #include "server/tls_stream.h"
 #include "server/worker.h"
 
@@ -53,7 +55,8 @@ struct session {
 	struct worker *worker;	      /* borrowed: ends after its sessions */
 	struct export *export;	      /* owned: a reference */
 	struct origin *origin;	      /* owned: our place in it */
-	struct tls_stream *tls;	      /* owned; NULL: plain */
+	struct tls_stream *tls;	      /* owned; NULL: plain, or the kernel's */
+	bool tls_by_kernel;	      /* fd is like that of a plain one */
 	bool tls_ended;		      /* its last record is written */
 	bool cancelling;	      /* cancel is in the ring */
 	bool claiming;		      /* the claim waits, or its letter is on the way */

@@ -116,6 +116,8 @@ static void on_received(struct uring_op *op, int result, unsigned flags)
 	session->in.more = flags & IORING_CQE_F_SOCK_NONEMPTY;
 	if (session->in.small)
 		result = take_small(session, result, flags);
+	if (result < 0 && session->tls_by_kernel)
+		result = tls_kernel_received(session->fd, result);
 	if (result > 0 && session->tls) {
 		if (session->state == SESSION_OPEN)
 			tls_stream_received(session->tls, (size_t)result);

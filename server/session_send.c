@@ -39,11 +39,11 @@ static void send_ciphertext(struct session *session, int flags)
 }
 
 /* What a message holds it holds until the worker's next turn, which may be long after it has left: nothing that others wait
- * for. */
+ * for. And it needs MSG_WAITALL. */
 static bool may_be_quiet(const struct session *session)
 {
-	return session->state == SESSION_OPEN && session->credit == 0 && !session_has_faults(session) &&
-	       !session->out.left.queued;
+	return !session->tls && !session->tls_by_kernel && session->state == SESSION_OPEN &&
+	       session->credit == 0 && !session_has_faults(session) && !session->out.left.queued;
 }
 
 /* WAITALL: less than all is a failure, and so completes. DONTWAIT: it is known at the end of the submission. */
@@ -63,8 +63,9 @@ static void send_plain(struct session *session)
 {
 	struct io_uring_sqe *sqe = uring_sqe(&session->worker->ring, &session->out.op);
 
-	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. */
-	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message, MSG_NOSIGNAL | MSG_WAITALL);
+	/* WAITALL: the kernel goes on by itself when the socket has taken only a part. Its TLS knows no such flag. */
+	io_uring_prep_sendmsg(sqe, session->fd, &session->out.box.message,
+		MSG_NOSIGNAL | (session->tls_by_kernel ? 0 : MSG_WAITALL));
 	session->out.armed = true;
 }
 
@@ -112,7 +113,7 @@ void session_send_replies(struct session *session)
 		return;
 	}
 	session_release_all(session, &done);
-	if (!session->tls && may_be_quiet(session))
+	if (may_be_quiet(session))
 		send_quietly(session);
 	else
 		send_message(session);
@@ -163,9 +164,13 @@ bool session_awaits_quiet_send(const struct session *session)
 
 bool session_end_stream(struct session *session)
 {
-	if (!session->tls || session->tls_ended)
+	if ((!session->tls && !session->tls_by_kernel) || session->tls_ended)
 		return false;
 	session->tls_ended = true;
+	if (session->tls_by_kernel) {
+		tls_kernel_end(session->fd);
+		return false;
+	}
 	tls_stream_end(session->tls);
 	if (tls_stream_out(session->tls).iov_len == 0)
 		return false;

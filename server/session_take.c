@@ -170,13 +170,25 @@ static bool take_payload(struct session *session)
 	return true;
 }
 
+static enum close_reason reason_of(int error)
+{
+	switch (error) {
+	case -EPROTO:
+		return CLOSE_tls_broken;
+	case -EKEYREJECTED:
+		return CLOSE_tls_key;
+	default:
+		return CLOSE_broken;
+	}
+}
+
 /* The client hung up: what it asked before is still carried out and answered. */
 static void take_end(struct session *session)
 {
 	bool in_order = session->in.start == session->in.end && !session->in.request;
 
 	if (session->in.ended != -ENODATA)
-		session_kill(session, session->in.ended == -EPROTO ? CLOSE_tls_broken : CLOSE_broken);
+		session_kill(session, reason_of(session->in.ended));
 	else
 		session_finish(session, in_order ? CLOSE_hangup : CLOSE_cut_off);
 }

@@ -18,12 +18,14 @@ struct tls_settings {
 	const char *certificates;
 	const char *psk; /* borrowed: argv. A file of server/tls_psk.h; NULL: none */
 	bool verify_peer;
+	bool no_kernel; /* records are GnuTLS's, whatever the kernel can */
 };
 
 struct tls_credentials;
 
 struct tls {
 	struct tls_settings settings;
+	bool by_kernel; /* whether connections may be the kernel's; the owner finds out */
 	struct tls_credentials *credentials; /* counted: the newest generation; NULL: TLS_OFF */
 };
 

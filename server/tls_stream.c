@@ -2,7 +2,9 @@
  *
  * T1  in.bytes[start..end) is what GnuTLS has not taken: it takes all it is offered, so what stays there while it waits
  *     is nothing, and what it keeps itself is part of a record.
- * T2  out.bytes[start..end) may be the kernel's: it only grows, and starts anew when all of it has left. */
+ * T2  out.bytes[start..end) may be the kernel's: it only grows, and starts anew when all of it has left.
+ * T3  By record, what was received ends within one record, header.length bytes of whose header are known, and all but body_left of
+ *     whose body. */
 #include "server/tls_stream.h"
 
 #include <assert.h>
@@ -13,10 +15,15 @@
 
 #include "server/limits.h"
 #include "server/tls_credentials.h"
+#include "server/tls_hello.h"
 #include "server/tls_identity.h"
+#include "server/tls_session.h"
 
 /* Plaintext of a record: RFC 8446, section 5.1. */
 #define RECORD_BYTES (16u << 10)
+
+/* Of a record: its type, its version, and the length of what follows. */
+#define HEADER_BYTES 5
 
 /* What one record may take in out, with its overhead and a key update in front of it. */
 #define RECORD_ROOM (RECORD_BYTES + 4096)
@@ -26,6 +33,12 @@ static_assert(TLS_SEND_BYTES >= 2 * RECORD_ROOM, "an empty buffer takes a record
 struct tls_stream {
 	gnutls_session_t session;	     /* owned */
 	struct tls_credentials *credentials; /* counted */
+	unsigned record_limit;		     /* the client's: tls_hello_record_limit() */
+	struct {
+		bool on;
+		uint8_t header[HEADER_BYTES];
+		size_t header_length, body_left;
+	} by_record;
 	struct {
 		size_t start, end;
 		uint8_t bytes[TLS_RECEIVE_BYTES];
@@ -70,6 +83,18 @@ static ssize_t push(gnutls_transport_ptr_t pointer, const void *bytes, size_t le
 	return (ssize_t)length;
 }
 
+static int on_hello(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+	const gnutls_datum_t *hello)
+{
+	struct tls_stream *stream = gnutls_transport_get_ptr(session);
+
+	(void)type;
+	(void)when;
+	(void)incoming;
+	stream->record_limit = tls_hello_record_limit(hello);
+	return 0;
+}
+
 static int set_up(struct tls_stream *stream)
 {
 	const struct tls_credentials *credentials = stream->credentials;
@@ -86,6 +111,8 @@ static int set_up(struct tls_stream *stream)
 	gnutls_transport_set_ptr(session, stream);
 	gnutls_transport_set_pull_function(session, pull);
 	gnutls_transport_set_push_function(session, push);
+	gnutls_handshake_set_hook_function(
+		session, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_POST, on_hello);
 	return code;
 }
 
@@ -97,6 +124,8 @@ struct tls_stream *tls_stream_new(struct tls_credentials *credentials)
 	if (!stream)
 		return NULL;
 	stream->in.start = stream->in.end = stream->out.start = stream->out.end = 0;
+	stream->record_limit = 0;
+	memset(&stream->by_record, 0, sizeof(stream->by_record));
 	/* Without tickets every connection proves who it is against the credentials of its day. */
 	if (gnutls_init(&stream->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) < 0) {
 		free(stream);
@@ -121,21 +150,55 @@ void tls_stream_free(struct tls_stream *stream)
 
 /* The socket's side. */
 
+void tls_stream_by_record(struct tls_stream *stream, bool by_record)
+{
+	stream->by_record.on = by_record;
+}
+
+/* Bytes to the end of the record or of its header. */
+static size_t record_rest(const struct tls_stream *stream)
+{
+	size_t header_left = HEADER_BYTES - stream->by_record.header_length;
+
+	return header_left > 0 ? header_left : stream->by_record.body_left;
+}
+
+/* @length more bytes of it, no more than that. */
+static void follow_record(struct tls_stream *stream, const uint8_t *bytes, size_t length)
+{
+	uint8_t *header = stream->by_record.header;
+
+	assert(length <= record_rest(stream));
+	if (stream->by_record.header_length == HEADER_BYTES) {
+		stream->by_record.body_left -= length;
+	} else {
+		memcpy(header + stream->by_record.header_length, bytes, length);
+		stream->by_record.header_length += length;
+		stream->by_record.body_left = (size_t)header[3] << 8 | header[4];
+	}
+	if (record_rest(stream) == 0)
+		stream->by_record.header_length = 0;
+}
+
 struct iovec tls_stream_space(struct tls_stream *stream)
 {
-	size_t left = stream->in.end - stream->in.start;
+	size_t left = stream->in.end - stream->in.start, space = TLS_RECEIVE_BYTES - left;
 
 	if (stream->in.start > 0)
 		memmove(stream->in.bytes, stream->in.bytes + stream->in.start, left);
 	stream->in.start = 0;
 	stream->in.end = left;
 	assert(left < TLS_RECEIVE_BYTES);
-	return (struct iovec){ stream->in.bytes + left, TLS_RECEIVE_BYTES - left };
+	if (stream->by_record.on && record_rest(stream) < space)
+		space = record_rest(stream);
+	return (struct iovec){ stream->in.bytes + left, space };
 }
 
 void tls_stream_received(struct tls_stream *stream, size_t length)
 {
 	assert(length <= TLS_RECEIVE_BYTES - stream->in.end);
+	if (stream->by_record.on)
+		follow_record(stream, stream->in.bytes + stream->in.end, length);
 	stream->in.end += length;
 }
 
@@ -151,6 +214,27 @@ void tls_stream_sent(struct tls_stream *stream, size_t length)
 	stream->out.start += length;
 	if (stream->out.start == stream->out.end)
 		stream->out.start = stream->out.end = 0;
+}
+
+/* Somebody else's side. */
+
+gnutls_session_t tls_stream_session(const struct tls_stream *stream)
+{
+	return stream->session;
+}
+
+bool tls_stream_is_empty(const struct tls_stream *stream)
+{
+	return stream->by_record.on && stream->by_record.header_length == 0 &&
+	       stream->in.start == stream->in.end && stream->out.start == stream->out.end &&
+	       gnutls_record_check_pending(stream->session) == 0;
+}
+
+bool tls_stream_takes_large_records(const struct tls_stream *stream)
+{
+	bool counts_type = gnutls_protocol_get_version(stream->session) == GNUTLS_TLS1_3;
+
+	return stream->record_limit >= RECORD_BYTES + counts_type;
 }
 
 /* The owner's side. */

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,6 +31,10 @@ void tls_stream_received(struct tls_stream *stream, size_t length);
  * meanwhile. Empty: nothing. */
 struct iovec tls_stream_out(const struct tls_stream *stream);
 void tls_stream_sent(struct tls_stream *stream, size_t length);
+
+/* tls_stream_space() ends where a record does, from the first byte on, so that what follows stays in the socket for somebody
+ * else; or no more. It costs a receive or two a record. */
+void tls_stream_by_record(struct tls_stream *stream, bool by_record);
 
 /* tls_stream_handshake() - go on with the handshake. To be called again when something was received.
  * Returns 0 with what the client proved in @who: its certificate is verified, where certificates are wanted; -EAGAIN when

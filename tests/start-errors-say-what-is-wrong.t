@@ -30,7 +30,7 @@ s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); print(s.getsockname()
 wait_until 10 test -s "$tmp/busy.log"
 port=$(cat "$tmp/busy.log")
 
-plan 29
+plan 30
 ok "a missing file" refused 1 "export 'a': $tmp/none: stat: No such file or directory" --export "a=$tmp/none"
 ok "a missing FILE" refused 1 "export '': $tmp/none: stat: No such file or directory" "$tmp/none"
 ok "a folder" refused 1 "export 'a': $tmp: neither a regular file nor a block device" --export "a=$tmp"
@@ -66,6 +66,7 @@ ok "a port that is none" refused 2 "--listen 127.0.0.1:70000: $addresses" --list
 ok "no workers" refused 2 "--workers 0: not a number from 1 to 256" --workers 0 "$d"
 ok "too many" refused 2 "--workers 257: not a number from 1 to 256" --workers 257 "$d"
 ok "a number that is none" refused 2 "--workers 4x: not a number from 1 to 256" --workers 4x "$d"
+ok "a kernel that is neither" refused 2 "--tls-kernel on: not auto or off" --tls-kernel on "$d"
 ok "an unknown option" refused 2 "'--frobnicate': no such option is known, or it is ambiguous or takes no argument" \
 	--frobnicate "$d"
 ok "an option without its argument" refused 2 "'--export': the argument is missing" --export

@@ -96,7 +96,7 @@ lists()
 		-cacertfile "$tmp/client/ca-cert.pem" -tlshostname localhost 2>&1 | tee "$tmp/list" && grep -qx "a: through TLS" "$tmp/list"
 }
 
-plan 23
+plan 24
 make_authority "$tmp/ca"
 make_server_certificates "$tmp/ca" "$tmp/server"
 make_certificates "$tmp/ca" "$tmp/client" client 'cn = "alice"' tls_www_client
@@ -110,6 +110,8 @@ expected=$(sum "$tmp/source")
 start_server --listen "unix:$tmp/nbd" 127.0.0.1:0 --workers 2 --export "a=$tmp/a,description=through TLS" \
 	--tls-certificates "$tmp/server" --tls-verify-peer --tls-psk "$tmp/keys"
 port=$(server_port)
+ok "who makes the records is told" grep -qE '^vnbd-server: TLS records are encrypted by (the kernel where one key lasts|GnuTLS: the kernel has no)' \
+	"$tmp/server.log"
 x509="nbds://127.0.0.1:$port/a?tls-certificates=$tmp/client"
 psk="nbds://bob@127.0.0.1:$port/a?tls-psk-file=$tmp/qemu/keys.psk"
 unix="nbds+unix://bob@/a?socket=$tmp/nbd&tls-psk-file=$tmp/qemu/keys.psk"

@@ -61,7 +61,7 @@ def starttls(address):
     return connection
 END
 
-plan 13
+plan 14
 make_authority "$tmp/ca"
 make_authority "$tmp/other"
 make_server_certificates "$tmp/ca" "$tmp/server"
@@ -70,7 +70,7 @@ make_certificates "$tmp/other" "$tmp/stranger" client 'cn = "alice"' tls_www_cli
 make_certificates "$tmp/ca" "$tmp/impostor" client 'cn = "alice"' tls_www_server
 truncate -s 64M "$tmp/disk" "$tmp/disk2"
 tls=(--tls-certificates "$tmp/server" --tls-verify-peer)
-start_ready on '^vnbd-server: listening' "$build/vnbd-server" --verbose --listen "unix:$tmp/on" --tls on "${tls[@]}" \
+start_ready on '^vnbd-server: listening' "$build/vnbd-server" --verbose --listen "unix:$tmp/on" --tls on --tls-kernel off "${tls[@]}" \
 	--export "open=$tmp/disk" --export "secret=$tmp/disk,tls"
 start_server --verbose --listen "unix:$tmp/require" "${tls[@]}" --export "secret=$tmp/disk2"
 
@@ -284,5 +284,6 @@ with starttls(server("require")) as c:
     assert c.ask(CMD_READ, 0, 6).data == b"before"
 END
 
+ok "the kernel makes no records where it is not to" grep -qx "vnbd-server: TLS records are encrypted by GnuTLS" "$tmp/on.log"
 ok "the server that requires TLS ends cleanly" stop server
 ok "the one that offers it as well" stop on

@@ -15,6 +15,7 @@
 #include <gnutls/gnutls.h>
 
 #include "server/limits.h"
+#include "server/tls_session.h"
 #include "server/tls_stream.h"
 
 static char key_file[] = "/tmp/vnbd-psk.XXXXXX";
@@ -31,6 +32,8 @@ static struct {
 
 static struct tls_stream *stream;
 static struct identity who;
+static bool by_record;
+static unsigned client_takes; /* bytes of a record; 0: the usual */
 
 static ssize_t client_pull(gnutls_transport_ptr_t pointer, void *bytes, size_t length)
 {
@@ -94,7 +97,10 @@ static void shake_hands(const char *priority, size_t piece)
 	client.server_start = client.server_end = client.client_start = client.client_end = 0;
 	stream = tls_stream_new(tls.credentials);
 	assert_non_null(stream);
+	tls_stream_by_record(stream, by_record);
 	gnutls_init(&client.session, GNUTLS_CLIENT | GNUTLS_NONBLOCK);
+	if (client_takes)
+		assert_int_equal(gnutls_record_set_max_recv_size(client.session, client_takes), 0);
 	gnutls_psk_allocate_client_credentials(&client.psk);
 	gnutls_psk_set_client_credentials(client.psk, "bob", &secret, GNUTLS_PSK_KEY_RAW);
 	assert_int_equal(gnutls_priority_set_direct(client.session, priority, NULL), 0);
@@ -300,6 +306,103 @@ static void nonsense_ends_it(void **state)
 	}
 }
 
+/* All of the client's bytes are there at any time; what is behind a record is left alone. */
+static void a_record_at_a_time(void **state)
+{
+	static const size_t lengths[] = { 1, 3000, 16384 };
+	static uint8_t sent[16384], got[sizeof(sent)];
+
+	(void)state;
+	by_record = true;
+	for (int v = 0; v < 2; v++) {
+		shake_hands(versions[v], SIZE_MAX);
+		assert_true(tls_stream_is_empty(stream));
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(gnutls_record_send(client.session, sent, lengths[i]), lengths[i]);
+		for (int i = 0; i < 3; i++) {
+			ssize_t read;
+
+			while ((read = tls_stream_read(stream, got, sizeof(got))) == -EAGAIN)
+				assert_true(feed_server(SIZE_MAX));
+			assert_int_equal(read, lengths[i]);
+			assert_true(tls_stream_is_empty(stream));
+		}
+		assert_int_equal(client.server_end, 0);
+		gnutls_record_send(client.session, sent, 2);
+		feed_server(SIZE_MAX);
+		assert_false(tls_stream_is_empty(stream));
+		feed_server(SIZE_MAX);
+		assert_false(tls_stream_is_empty(stream));
+		assert_int_equal(tls_stream_read(stream, got, 1), 1);
+		assert_false(tls_stream_is_empty(stream));
+		assert_int_equal(tls_stream_read(stream, got, 1), 1);
+		assert_true(tls_stream_is_empty(stream));
+		part();
+	}
+	by_record = false;
+}
+
+static void small_records_are_noticed(void **state)
+{
+	(void)state;
+	for (int v = 0; v < 2; v++) {
+		client_takes = 0;
+		shake_hands(versions[v], SIZE_MAX);
+		assert_true(tls_stream_takes_large_records(stream));
+		part();
+		client_takes = 16383;
+		shake_hands(versions[v], SIZE_MAX);
+		assert_false(tls_stream_takes_large_records(stream));
+		part();
+	}
+	client_takes = 0;
+}
+
+static bool aes_is_fast(void)
+{
+	gnutls_priority_t usual;
+	const unsigned *ciphers;
+	bool fast;
+
+	assert_int_equal(gnutls_priority_init(&usual, "NORMAL", NULL), 0);
+	assert_true(gnutls_priority_cipher_list(usual, &ciphers) > 0);
+	fast = ciphers[0] == GNUTLS_CIPHER_AES_256_GCM;
+	gnutls_priority_deinit(usual);
+	return fast;
+}
+
+static gnutls_cipher_algorithm_t cipher_of(const char *priority)
+{
+	gnutls_cipher_algorithm_t cipher;
+
+	shake_hands(priority, SIZE_MAX);
+	cipher = gnutls_cipher_get(client.session);
+	part();
+	return cipher;
+}
+
+/* With a pre-shared key, GnuTLS's clients name ChaCha20 before the only AES that they may have. */
+static void the_fast_cipher_is_chosen(void **state)
+{
+	(void)state;
+	if (!aes_is_fast())
+		skip();
+	assert_int_equal(cipher_of("NORMAL:+ECDHE-PSK:+DHE-PSK"), GNUTLS_CIPHER_AES_128_GCM);
+	/* TLS 1.2 has no AES in GCM with these keys, and CBC is none to prefer. */
+	assert_int_equal(cipher_of(versions[1]), GNUTLS_CIPHER_CHACHA20_POLY1305);
+	assert_int_equal(
+		cipher_of("NORMAL:-AES-128-GCM:+ECDHE-PSK:+DHE-PSK"), GNUTLS_CIPHER_CHACHA20_POLY1305);
+}
+
+/* OpenSSL's clients send a share for X25519 alone. */
+static void nobody_has_to_try_again(void **state)
+{
+	(void)state;
+	shake_hands("NORMAL:+ECDHE-PSK:-GROUP-ALL:+GROUP-SECP384R1:+GROUP-SECP256R1:+GROUP-X25519", SIZE_MAX);
+	assert_int_equal(gnutls_group_get(client.session), GNUTLS_GROUP_X25519);
+	part();
+}
+
 static int make_keys(void **state)
 {
 	const struct tls_settings settings = { .mode = TLS_REQUIRE, .psk = key_file };
@@ -333,6 +436,10 @@ int main(void)
 		cmocka_unit_test(negotiating_again_ends_it),
 		cmocka_unit_test(the_end_is_told),
 		cmocka_unit_test(nonsense_ends_it),
+		cmocka_unit_test(a_record_at_a_time),
+		cmocka_unit_test(small_records_are_noticed),
+		cmocka_unit_test(the_fast_cipher_is_chosen),
+		cmocka_unit_test(nobody_has_to_try_again),
 	};
 
 	return cmocka_run_group_tests(tests, make_keys, forget_keys);
