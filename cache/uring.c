@@ -109,11 +109,8 @@ static void count_burst(struct uring *uring)
 /* Hands over what was prepared, and sleeps until there is something to do. */
 static int submit(struct uring *uring)
 {
-	bool hurried = uring->hurried;
-
-	uring->hurried = false;
 	/* A task may have stopped us: then nothing more will complete. */
-	if (hurried || uring->later.first || uring->stopping)
+	if (uring->hurried || uring->later.first || uring->stopping)
 		return io_uring_submit_and_get_events(&uring->ring);
 	return io_uring_submit_and_wait(&uring->ring, 1);
 }
@@ -147,8 +144,10 @@ void uring_run(struct uring *uring)
 		assert(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 		handle_completions(uring);
 		/* The kernel may have taken a part only, for want of memory. */
-		if (io_uring_sq_ready(&uring->ring) == 0)
-			run(&uring->after);
+		if (io_uring_sq_ready(&uring->ring) > 0)
+			continue;
+		uring->hurried = false;
+		run(&uring->after);
 	}
 }
 

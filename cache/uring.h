@@ -39,7 +39,7 @@ struct uring {
 	struct uring_tasks now;	  /* of this turn */
 	struct uring_tasks later; /* of the next one */
 	struct uring_tasks after; /* of the next submission */
-	bool hurried;		  /* this turn ends without sleep */
+	bool hurried;		  /* no sleep before those have run */
 	unsigned begun, burst;	  /* requests: of this turn, and of the last one that had some */
 	uint64_t turns;		  /* that have begun */
 	pthread_t owner;
@@ -88,7 +88,7 @@ void uring_yield(struct uring *uring, struct uring_task *task);
 
 /* uring_follow() - @task, which is not waiting, runs when all that was prepared before is the kernel's and the completions
  * that this brought about at once are handled. It is no reason to wake up: the ring may sleep before it runs.
- * uring_hurry() - do not sleep before that in this turn. */
+ * uring_hurry() - do not sleep before. */
 void uring_follow(struct uring *uring, struct uring_task *task);
 void uring_hurry(struct uring *uring);
 

@@ -313,13 +313,25 @@ static void nobody_elses_completion(void **state)
 	disk_free(disk);
 }
 
+/* All that the record has is a write of @data, @length bytes at the disk's beginning, and that it succeeded. */
+static void expect_one_write(const char *path, const char *data, size_t length)
+{
+	struct record_reader reader;
+
+	open_record(&reader, path);
+	expect_next(&reader,
+		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_WRITE, .length = length },
+		data);
+	expect_next(&reader, (struct record_entry){ .event = RECORD_COMPLETED, .op = BLOCK_WRITE }, NULL);
+	record_reader_close(&reader);
+}
+
 /* More than one call of pwritev(2) takes, some of them empty. */
 static void many_pieces(void **state)
 {
 	enum { PIECES = 300, PIECE = 10 };
 	char path[256], data[PIECES * PIECE];
 	struct iovec iov[PIECES];
-	struct record_reader reader;
 	struct asked asked = {
 		.req = { .op = BLOCK_WRITE, .length = sizeof(data), .iov = iov, .iov_count = PIECES }
 	};
@@ -333,12 +345,7 @@ static void many_pieces(void **state)
 	start_recording(path);
 	assert_int_equal(ask(record, &ring, &asked), 0);
 	stop_recording(path);
-	open_record(&reader, path);
-	expect_next(&reader,
-		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_WRITE, .length = sizeof(data) },
-		data);
-	expect_next(&reader, (struct record_entry){ .event = RECORD_COMPLETED, .op = BLOCK_WRITE }, NULL);
-	record_reader_close(&reader);
+	expect_one_write(path, data, sizeof(data));
 }
 
 /* In place of libc's: one that is interrupted, and takes a few bytes at a time. */
@@ -360,7 +367,6 @@ ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t at)
 static void written_bit_by_bit(void **state)
 {
 	char path[256], data[100];
-	struct record_reader reader;
 
 	(void)state;
 	fresh_path(path, sizeof(path));
@@ -370,12 +376,7 @@ static void written_bit_by_bit(void **state)
 	assert_int_equal(ask_data(record, &ring, BLOCK_WRITE, 0, 0, data, sizeof(data)), 0);
 	stop_recording(path);
 	short_writes = 0;
-	open_record(&reader, path);
-	expect_next(&reader,
-		(struct record_entry){ .event = RECORD_SUBMITTED, .op = BLOCK_WRITE, .length = sizeof(data) },
-		data);
-	expect_next(&reader, (struct record_entry){ .event = RECORD_COMPLETED, .op = BLOCK_WRITE }, NULL);
-	record_reader_close(&reader);
+	expect_one_write(path, data, sizeof(data));
 }
 
 /* When: since it began. How large the disk is then. */
