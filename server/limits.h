@@ -92,12 +92,6 @@
  * makes reads of 16 KiB to 256 KiB a third to a half dearer. */
 #define TURN_BYTES_MAX (256u << 10)
 
-/* Reads of at least TURN_BULK_MIN, of a connection that has its worker to itself, go on to TURN_BULK_BYTES_MAX: where all of them
- * leave in one message, the client takes many at a time, too. Measured: reads of 256 KiB and 1 MiB cost up to a quarter less; of
- * 128 KiB a quarter more, of 16 KiB twice as much. */
-#define TURN_BULK_MIN	    (256u << 10)
-#define TURN_BULK_BYTES_MAX (2u << 20)
-
 /* Data of the large requests, those of more than TURN_LARGE, that all connections of a worker start in one turn, bytes; one
  * always may. What is small and comes meanwhile waits for some milliseconds of copying, however many others want more. */
 #define TURN_LARGE	     (32u << 10)
@@ -110,8 +104,8 @@
 /* Turns of others' for which that holds after each of their requests. */
 #define TURNS_SHARED 64
 
-/* Data of the replies in one send, bytes; the reply that reaches it is the last. As much as a connection begins in a turn. */
-#define SEND_BYTES_MAX TURN_BULK_BYTES_MAX
+/* Data of the replies in one send, bytes; the reply that reaches it is the last. */
+#define SEND_BYTES_MAX (1u << 20)
 
 /* Extents in one reply to a block status: as many as are found in some milliseconds. Its client asks on behind them; the
  * specification would allow 2^20. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "conf/send_queue.h"
 #include "server/limits.h"
 
 static void name_process(int fd, struct peer *out)
@@ -37,6 +38,7 @@ void peer_prepare(int fd, const struct peer *peer)
 	const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
 	int family = peer->address.sockaddr.ss_family;
 
+	send_queue_bound(fd);
 	if (family != AF_INET && family != AF_INET6)
 		return;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -15,5 +15,6 @@ struct peer {
 /* @fd: a connected socket. */
 void peer_of(int fd, struct peer *out);
 
-/* peer_prepare() - a TCP client that is gone without a word is found out (KEEPALIVE_*), and small replies leave at once. */
+/* peer_prepare() - a TCP client that is gone without a word is found out (KEEPALIVE_*), small replies leave at once, and one on
+ * this host is sent no more than it takes soon (conf/send_queue.h). */
 void peer_prepare(int fd, const struct peer *peer);

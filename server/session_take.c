@@ -27,16 +27,9 @@ static bool has_room(struct session *session, size_t wanted)
 	return session_has_memory(session, session->bytes + size);
 }
 
-static size_t turn_bytes_max(const struct session *session, const struct command *command)
+static bool has_turn(const struct session *session, size_t wanted)
 {
-	bool is_bulk = command->type == NBD_CMD_READ && command->length >= TURN_BULK_MIN;
-
-	return is_bulk && session->worker->shared == 0 ? TURN_BULK_BYTES_MAX : TURN_BYTES_MAX;
-}
-
-static bool has_turn(const struct session *session, const struct command *command, size_t wanted)
-{
-	if (session->turn_bytes > 0 && session->turn_bytes + wanted > turn_bytes_max(session, command))
+	if (session->turn_bytes > 0 && session->turn_bytes + wanted > TURN_BYTES_MAX)
 		return false;
 	return wanted <= TURN_LARGE || worker_has_turn(session->worker, wanted);
 }
@@ -143,7 +136,7 @@ static bool take_header(struct session *session)
 		session->in.stalled = true;
 		return false;
 	}
-	if (!has_turn(session, &command, wanted)) {
+	if (!has_turn(session, wanted)) {
 		session->in.stalled = true;
 		if (session->on_disk == 0)
 			yield(session);
