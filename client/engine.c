@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conf/send_queue.h"
+
 static bool wants_libnbd(struct nbd_handle *nbd)
 {
 	const char *wanted = getenv("VNBD_ENGINE");
@@ -24,6 +26,7 @@ struct engine *engine_new(
 	struct engine *engine;
 	int fd;
 
+	send_queue_bound(nbd_aio_get_fd(nbd));
 	if (wants_libnbd(nbd))
 		return engine_libnbd_new(nbd, uri, owner);
 	fd = fcntl(nbd_aio_get_fd(nbd), F_DUPFD_CLOEXEC, 0);
