@@ -332,8 +332,18 @@ static void queue_take(struct blk_queue *queue)
 
 static void answer(struct blk_queue_order *order);
 
+/* Chains that came too late to be taken: a ring starts again at a kick, and their driver may have kicked for the last time. */
+static void leave_kick(struct blk_queue *queue)
+{
+	int kick = queue->stop->kick;
+
+	if (!queue->ring.broken && vring_listen(&queue->ring))
+		signal_fd(kick, blocks(kick));
+}
+
 static void queue_stopped(struct blk_queue *queue)
 {
+	leave_kick(queue);
 	loop_remove_turn(queue->thread.loop, &queue->on_turn);
 	queue_rest(queue);
 	hold_put(queue->hold);

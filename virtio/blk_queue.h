@@ -12,7 +12,8 @@ struct blk_queue;
 
 enum blk_order_kind {
 	BLK_ORDER_START, /* setup, memory, enabled, kick, call, err, log: go to work; first look at the ring at once */
-	BLK_ORDER_STOP, /* leave: take no more; answered when all that was taken is published or left: base */
+	BLK_ORDER_STOP, /* leave: take no more; answered when all that was taken is published or left: base. The kick
+			 * descriptor is readable then if chains are available, or else it is not. */
 	BLK_ORDER_ENABLE, /* enabled: without it nothing is taken */
 	BLK_ORDER_FDS,	  /* kick, call, err: use these from now on; what may have been missed is looked at */
 	BLK_ORDER_MEMORY, /* memory: requests in flight keep what they have */

@@ -199,6 +199,57 @@ static void a_disabled_ring_keeps_its_requests(void **state)
 	vmm_end(&vmm);
 }
 
+/* Offered and kicked, and told to stop before anybody looked: the VMM describes the ring again, with the same descriptors,
+ * and the driver has kicked already. */
+static void a_kick_outlives_a_stop(void **state)
+{
+	(void)state;
+	begin(0);
+	describe(0, 64, 0);
+	serve(0);
+	for (uint32_t i = 1; i < 4; i++) {
+		uint32_t base;
+
+		assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, i % 2), 0);
+		guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+		guest_kick(&vmm, 0);
+		base = stop(0);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), base);
+		describe(0, 64, base);
+		pump(&vmm);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), i + 1);
+	}
+	/* But there is none where nothing is left. */
+	stop(0);
+	assert_int_equal(signals(vmm.kick[0]), 0);
+	vmm_end(&vmm);
+}
+
+static void a_packed_rings_kick_outlives_a_stop(void **state)
+{
+	struct packed_driver packed;
+	struct vhost_user_vring_state ring = { 0, 0 };
+	struct virtio_blk_header header = { VIRTIO_BLK_T_IN, 0, 0 };
+	uint16_t first;
+
+	(void)state;
+	begin(VIRTIO_F_RING_PACKED);
+	describe(0, 8, PACKED_START);
+	packed_init(&packed, &vmm.driver[0], PACKED_START);
+	serve_packed(&packed, 0);
+	memcpy(vmm.driver[0].bytes + AT_DATA, &header, sizeof(header));
+	first = packed_describe(&packed, AT_DATA, 16, DESC_NEXT, 1);
+	packed_describe(&packed, AT_DATA + 64, 513, DESC_WRITE, 1);
+	packed_offer(&packed, first);
+	guest_kick(&vmm, 0);
+	ring.num = stop(0);
+	assert_int_equal(ring.num, 0x80038003);
+	describe(0, 8, ring.num);
+	pump(&vmm);
+	assert_non_null(packed_used(&packed, 2));
+	vmm_end(&vmm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +258,8 @@ int main(void)
 		cmocka_unit_test(a_packed_ring_goes_on_behind_what_was_in_flight),
 		cmocka_unit_test(one_ring_is_reset_below_the_other),
 		cmocka_unit_test(a_disabled_ring_keeps_its_requests),
+		cmocka_unit_test(a_kick_outlives_a_stop),
+		cmocka_unit_test(a_packed_rings_kick_outlives_a_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
