@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf/container.h"
@@ -25,6 +26,9 @@
 
 /* Chains taken in one turn before completions and other queues of the thread get theirs. */
 #define TURN_CHAINS_MAX 128u
+
+/* Of a kick descriptor that fills, one behind the other: a pipe's usual 64 KiB. */
+#define KICK_READS_MAX 16u
 
 /* A guest may spoil requests, or reset a device and break its ring, as often as it likes. */
 #define BAD_LINES_PER_S 10
@@ -71,6 +75,7 @@ struct blk_queue {
 	void *broken_arg;
 
 	struct loop_source on_kick;
+	bool kick_fills; /* where nobody reads it: no eventfd */
 	struct loop_turn on_turn;
 	bool awake; /* the loop does not sleep before the next turn */
 };
@@ -337,7 +342,7 @@ static void leave_kick(struct blk_queue *queue)
 {
 	int kick = queue->stop->kick;
 
-	if (!queue->ring.broken && vring_listen(&queue->ring))
+	if (!queue->ring.broken && vring_listen(&queue->ring) && !queue->kick_fills)
 		signal_fd(kick, blocks(kick));
 }
 
@@ -387,30 +392,47 @@ static void kicks_end(struct blk_queue *queue)
 	loop_unwatch(queue->thread.loop, &queue->on_kick);
 }
 
+/* Spec: "Support for platforms other than Linux": kicks may come through a pipe. */
+static bool fills(int fd)
+{
+	struct stat file;
+
+	return fstat(fd, &file) == 0 && (S_ISFIFO(file.st_mode) || S_ISSOCK(file.st_mode));
+}
+
+/* Of an eventfd it takes one read, of a pipe as many as it has room for. */
+static void empty_kick(int fd)
+{
+	struct pollfd kicks = { .fd = fd, .events = POLLIN };
+	char bytes[4096];
+
+	for (unsigned i = 0; i < KICK_READS_MAX; i++) {
+		if (poll(&kicks, 1, 0) != 1 || !(kicks.revents & POLLIN))
+			return;
+		if (read(fd, bytes, sizeof(bytes)) < (ssize_t)sizeof(bytes))
+			return;
+	}
+}
+
 /* Each kick is a new edge: that its eventfd is not read spares a system call. */
 static void on_kick(struct loop_source *source, int revents)
 {
 	struct blk_queue *queue = container_of(source, struct blk_queue, on_kick);
 
+	if (queue->kick_fills)
+		empty_kick(source->fd);
 	if (revents & EV_WRITE)
 		kicks_end(queue);
 	look(queue);
 }
 
 /* A VMM that takes a ring back asks its eventfd whether there are kicks left for itself. */
-static void empty_kick(int fd)
-{
-	struct pollfd kicks = { .fd = fd, .events = POLLIN };
-	uint64_t count;
-
-	if (poll(&kicks, 1, 0) == 1 && (kicks.revents & POLLIN) && read(fd, &count, sizeof(count)) < 0)
-		log_debug("cannot read kick descriptor %d: errno %d", fd, errno);
-}
-
 static void watch_kick(struct blk_queue *queue, int fd)
 {
-	if (queue->on_kick.fd >= 0)
+	if (queue->on_kick.fd >= 0 && !queue->kick_fills)
 		empty_kick(queue->on_kick.fd);
+	if (fd >= 0)
+		queue->kick_fills = fills(fd);
 	loop_unwatch(queue->thread.loop, &queue->on_kick);
 	if (fd >= 0 && !queue->ring.broken &&
 		loop_watch(queue->thread.loop, &queue->on_kick, fd, EV_READ, true))
