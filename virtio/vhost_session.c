@@ -40,24 +40,27 @@ static uint64_t features_offered(const struct vhost_session *session)
 
 /* The other direction */
 
+static bool any_ring_is_started(const struct vhost_session *session)
+{
+	for (unsigned i = 0; i < session->ring_count; i++) {
+		if (session->rings[i].started)
+			return true;
+	}
+	return false;
+}
+
 void vhost_session_tell_config(struct vhost_session *session)
 {
 	int error;
 
-	if (session->channel < 0 || !(session->protocol_features & VHOST_USER_PROTOCOL_F_CONFIG))
+	/* Spec: "Suspended device state". Nor would all VMMs listen. */
+	session->untold = !any_ring_is_started(session);
+	if (session->untold || session->channel < 0 ||
+		!(session->protocol_features & VHOST_USER_PROTOCOL_F_CONFIG))
 		return;
 	error = vhost_tell(session->channel, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
 	if (error)
 		log_debug("cannot tell the VMM of a new configuration: %s", strerror(-error));
-}
-
-/* A VMM that was there before us, below a running guest, may know the size of then; told earlier, it would not listen. */
-static void session_begin(struct vhost_session *session)
-{
-	if (session->has_begun)
-		return;
-	session->has_begun = true;
-	vhost_session_tell_config(session);
 }
 
 static int set_backend_req_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
@@ -85,7 +88,8 @@ static void order_answered(struct blk_queue_order *order)
 	}
 	if (order->kind == BLK_ORDER_START) {
 		ring->started = order->result == 0;
-		session_begin(session);
+		if (session->untold)
+			vhost_session_tell_config(session);
 	}
 	if (order->kind == BLK_ORDER_STOP) {
 		ring->started = false;
@@ -707,15 +711,6 @@ static int get_inflight_fd(struct vhost_session *session, struct vhost_message *
 	return VHOST_DONE;
 }
 
-static bool any_ring_is_started(const struct vhost_session *session)
-{
-	for (unsigned i = 0; i < session->ring_count; i++) {
-		if (session->rings[i].started)
-			return true;
-	}
-	return false;
-}
-
 static int set_inflight_fd(struct vhost_session *session, struct vhost_message *message, const char **why)
 {
 	const struct inflight_area area = area_from(&message->payload.inflight);
@@ -833,6 +828,7 @@ int vhost_session_init(struct vhost_session *session, struct virtio_blk *blk, st
 	session->blk = blk;
 	session->main = main;
 	session->channel = -1;
+	session->untold = true;
 	session->rings = calloc(ring_count, sizeof(session->rings[0]));
 	if (!session->rings)
 		return -ENOMEM;
@@ -885,7 +881,8 @@ bool vhost_session_end(struct vhost_session *session)
 	inflight_free(session->inflight);
 	session->inflight = NULL;
 	close_fd(&session->channel);
-	session->has_begun = session->needs_reset = session->ending = false;
+	session->untold = true;
+	session->needs_reset = session->ending = false;
 	session->status = 0;
 	dirty_log_put(session->log);
 	session->log = NULL;

@@ -33,7 +33,9 @@ struct vhost_session {
 	struct guest_memory *memory;	      /* counted; NULL: none told yet */
 	struct inflight *inflight;	      /* owned; NULL: nobody keeps our records */
 	int channel;			      /* owned: for requests of ours to the VMM; -1: none */
-	bool has_begun;			      /* a ring was started */
+	/* The VMM is to be told of its configuration space when a ring starts: it has changed while none was, or the VMM was
+	 * there before us, below a running guest, and may know the size of then. */
+	bool untold;
 	uint8_t status;			      /* as the driver told it; of ours only whether it may be */
 	bool needs_reset;		      /* a ring was broken since the device was reset last */
 	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
@@ -75,8 +77,8 @@ struct vhost_request_kind {
 /* vhost_request_kind() - NULL: there is no such request, or we have not offered it. */
 const struct vhost_request_kind *vhost_request_kind(uint32_t request);
 
-/* vhost_session_tell_config() - the configuration space has changed: tell the VMM, where it has given us a channel. Never
- * waits for it: a channel that is full says the same already. */
+/* vhost_session_tell_config() - the configuration space has changed: tell the VMM, where it has given us a channel; as soon
+ * as a ring is started. Never waits for it: a channel that is full says the same already. */
 void vhost_session_tell_config(struct vhost_session *session);
 
 /* vhost_session_end() - the VMM is gone: stop what is started, forget all it told. Not while orders wait.
