@@ -576,8 +576,9 @@ static bool order_memory(struct blk_queue *queue, struct blk_queue_order *order)
 	return true;
 }
 
-static bool order_log(struct blk_queue *queue, struct blk_queue_order *order)
+static bool order_features(struct blk_queue *queue, struct blk_queue_order *order)
 {
+	queue->enabled = order->enabled;
 	use_log(queue, order);
 	return true;
 }
@@ -589,7 +590,7 @@ static bool (*const carry_out[BLK_ORDERS])(struct blk_queue *queue, struct blk_q
 	[BLK_ORDER_ENABLE] = order_enable,
 	[BLK_ORDER_FDS] = order_fds,
 	[BLK_ORDER_MEMORY] = order_memory,
-	[BLK_ORDER_LOG] = order_log,
+	[BLK_ORDER_FEATURES] = order_features,
 };
 
 static void on_answer(struct mail *mail)

@@ -17,7 +17,7 @@ enum blk_order_kind {
 	BLK_ORDER_ENABLE, /* enabled: without it nothing is taken */
 	BLK_ORDER_FDS,	  /* kick, call, err: use these from now on; what may have been missed is looked at */
 	BLK_ORDER_MEMORY, /* memory: requests in flight keep what they have */
-	BLK_ORDER_LOG,	  /* log: from now on; also what was taken before is logged when it ends */
+	BLK_ORDER_FEATURES, /* enabled, log: from now on; also what was taken before is logged when it ends */
 	BLK_ORDERS,
 };
 

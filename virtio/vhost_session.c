@@ -259,16 +259,20 @@ static int order_all_started(struct vhost_session *session, enum blk_order_kind 
 	return session->orders ? VHOST_WAIT : VHOST_DONE;
 }
 
-/* A VMM that begins or ends to migrate sets or clears LOG_ALL while the rings are at work. */
+/* A VMM that begins or ends to migrate sets or clears LOG_ALL while the rings are at work. Spec, "Ring states": "without
+ * VHOST_USER_F_PROTOCOL_FEATURES set, the back-end must enable all rings immediately". */
 static int set_features(struct vhost_session *session, struct vhost_message *message, const char **why)
 {
-	uint64_t changed = session->features ^ message->payload.u64;
+	const uint64_t at_work = VHOST_F_LOG_ALL | VHOST_USER_F_PROTOCOL_FEATURES;
+	uint64_t features = message->payload.u64, changed = session->features ^ features;
 
 	*why = "features that were not offered";
-	if (message->payload.u64 & ~features_offered(session))
+	if (features & ~features_offered(session))
 		return -EINVAL;
-	session->features = message->payload.u64;
-	return changed & VHOST_F_LOG_ALL ? order_all_started(session, BLK_ORDER_LOG) : VHOST_DONE;
+	session->features = features;
+	for (unsigned i = 0; i < session->ring_count; i++)
+		session->rings[i].enabled |= !(features & VHOST_USER_F_PROTOCOL_FEATURES);
+	return changed & at_work ? order_all_started(session, BLK_ORDER_FEATURES) : VHOST_DONE;
 }
 
 static int get_protocol_features(
@@ -454,7 +458,7 @@ static int use_log(struct vhost_session *session, struct dirty_log *log)
 	/* Queues that use the old one have references of their own. */
 	dirty_log_put(session->log);
 	session->log = log;
-	return order_all_started(session, BLK_ORDER_LOG);
+	return order_all_started(session, BLK_ORDER_FEATURES);
 }
 
 /* It is for the VMM to make it large enough; where it did not, damage to the guest's memory would be noticed too late. */
@@ -528,7 +532,7 @@ static int set_vring_addr(struct vhost_session *session, struct vhost_message *m
 	ring->has_addr = true;
 	ring_watch(ring);
 	/* Only how it is logged can be new to a ring that is started. */
-	return order_if_started(ring, BLK_ORDER_LOG);
+	return order_if_started(ring, BLK_ORDER_FEATURES);
 }
 
 static int set_vring_base(struct vhost_session *session, struct vhost_message *message, const char **why)

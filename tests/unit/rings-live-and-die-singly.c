@@ -199,6 +199,36 @@ static void a_disabled_ring_keeps_its_requests(void **state)
 	vmm_end(&vmm);
 }
 
+/* Spec: "Ring states". A front-end that does not know how to enable rings need not. */
+static void features_without_the_protocols_enable_all(void **state)
+{
+	(void)state;
+	begin(0);
+	describe(0, 64, 0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+	guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 0);
+	assert_int_equal(vmm_set_u64(&vmm, VHOST_USER_SET_FEATURES,
+				 VMM_FEATURES & ~VHOST_USER_F_PROTOCOL_FEATURES),
+		0);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 1);
+	/* Those that are stopped, too; and they stay so. */
+	assert_int_equal(vmm_set_u64(&vmm, VHOST_USER_SET_FEATURES, VMM_FEATURES), 0);
+	describe(0, 64, stop(0));
+	serve(0);
+	vmm_describe_ring(&vmm, 1, 0);
+	serve(1);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 1, 0), 0);
+	guest_ask(&vmm, 1, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 1);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[1]), 1);
+	vmm_end(&vmm);
+}
+
 /* Offered and kicked, and told to stop before anybody looked: the VMM describes the ring again, with the same descriptors,
  * and the driver has kicked already. */
 static void a_kick_outlives_a_stop(void **state)
@@ -285,6 +315,7 @@ int main(void)
 		cmocka_unit_test(a_packed_ring_goes_on_behind_what_was_in_flight),
 		cmocka_unit_test(one_ring_is_reset_below_the_other),
 		cmocka_unit_test(a_disabled_ring_keeps_its_requests),
+		cmocka_unit_test(features_without_the_protocols_enable_all),
 		cmocka_unit_test(a_kick_outlives_a_stop),
 		cmocka_unit_test(a_packed_rings_kick_outlives_a_stop),
 		cmocka_unit_test(a_pipe_may_kick),
