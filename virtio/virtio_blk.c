@@ -17,6 +17,9 @@
 #define SEGMENT_MAX (8u << 20)
 static_assert(SEGMENT_MAX / VIRTIO_BLK_SECTOR_SIZE * VIRTIO_BLK_SEG_MAX % 65536 != 0, "SeaBIOS starts");
 
+/* min_io_size has 16 bits; like every block size it is a power of two. */
+#define MIN_IO_BLOCKS_MAX (1u << 15)
+
 /* Discards are aligned to the disk's preferred block, but not to one so large that small files never free space. */
 #define DISCARD_ALIGNMENT_MAX (64u << 10)
 
@@ -81,7 +84,7 @@ static void fill_space(struct virtio_blk_space *space, const struct disk_facts *
 		.seg_max = htole32(VIRTIO_BLK_SEG_MAX),
 		.blk_size = htole32(block),
 		.physical_block_exp = (uint8_t)__builtin_ctz(physical / block),
-		.min_io_size = htole16((uint16_t)min32(preferred / block, UINT16_MAX)),
+		.min_io_size = htole16((uint16_t)min32(preferred / block, MIN_IO_BLOCKS_MAX)),
 		.num_queues = htole16((uint16_t)num_queues),
 		.max_discard_sectors = htole32(range_sectors),
 		.max_discard_seg = htole32(VIRTIO_BLK_RANGES_MAX),
