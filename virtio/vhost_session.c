@@ -753,7 +753,8 @@ static int get_config(struct vhost_session *session, struct vhost_message *messa
 
 	(void)why;
 	if (config_fits(message))
-		virtio_blk_read_space(session->blk, config->offset, config->bytes, config->size);
+		virtio_blk_read_space(
+			session->blk, session->features, config->offset, config->bytes, config->size);
 	else
 		message->header.size = 0;
 	return VHOST_DONE;

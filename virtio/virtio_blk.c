@@ -182,12 +182,20 @@ static bool covers_writeback(uint32_t offset, size_t size)
 	return offset <= writeback_at && writeback_at - offset < size;
 }
 
-void virtio_blk_read_space(struct virtio_blk *blk, uint32_t offset, void *out, size_t size)
+/* Spec: "Device Initialization": "the device MUST initialize writeback to 0"; but not for a legacy driver. */
+static bool cannot_flush(uint64_t features)
+{
+	return (features & VIRTIO_F_VERSION_1) && (features & VIRTIO_BLK_F_CONFIG_WCE) &&
+	       !(features & VIRTIO_BLK_F_FLUSH);
+}
+
+void virtio_blk_read_space(
+	struct virtio_blk *blk, uint64_t features, uint32_t offset, void *out, size_t size)
 {
 	struct virtio_blk_space space = blk->space;
 	size_t have = 0;
 
-	space.writeback = atomic_load(&blk->writeback);
+	space.writeback = atomic_load(&blk->writeback) && !cannot_flush(features);
 	/* Later, the VMM may read it for reasons of its own. */
 	if (covers_writeback(offset, size) && !blk->at_work)
 		atomic_store(&blk->writeback_told, true);
