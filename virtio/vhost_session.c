@@ -177,7 +177,7 @@ static bool ring_is_new(const struct vhost_ring *ring)
 	uint64_t last = ring->size - 1;
 
 	if (session->features & VIRTIO_F_RING_PACKED)
-		return (ring->base & UINT16_MAX) == VRING_PACKED_START &&
+		return ((ring->base & UINT16_MAX) == VRING_PACKED_START || ring->base == 0) &&
 		       is_zero(guest_memory_at_user(session->memory, addr->desc + 16 * last, 16), 16);
 	return ring->base == 0 &&
 	       is_zero(guest_memory_at_user(session->memory, addr->used + 4 + 8 * last, 8), 8);

@@ -199,6 +199,46 @@ static void a_disabled_ring_keeps_its_requests(void **state)
 	vmm_end(&vmm);
 }
 
+/* Not every front-end tells both places of a new ring, which are at 0 in the lap of wrap counter 1. */
+static void a_new_packed_ring_needs_no_base(void **state)
+{
+	static const uint32_t bases[] = { PACKED_START, 0x8000, 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
+		struct packed_driver packed;
+
+		begin(VIRTIO_F_RING_PACKED);
+		describe(0, 7, bases[i]);
+		packed_init(&packed, &vmm.driver[0], PACKED_START);
+		for (uint16_t k = 0; k < 30; k++)
+			serve_packed(&packed, k % 7);
+		vmm_end(&vmm);
+	}
+}
+
+/* But one that has come round is where it is: at 0 in a lap of wrap counter 0; told in full, or the half that counts. */
+static void a_packed_ring_goes_on_in_its_lap(void **state)
+{
+	struct packed_driver packed;
+
+	(void)state;
+	begin(VIRTIO_F_RING_PACKED);
+	describe(0, 9, PACKED_START);
+	packed_init(&packed, &vmm.driver[0], PACKED_START);
+	for (uint16_t k = 0; k < 3; k++)
+		serve_packed(&packed, k);
+	assert_int_equal(stop(0), 0);
+	describe(0, 9, 0);
+	for (uint16_t k = 0; k < 4; k++)
+		serve_packed(&packed, k);
+	assert_int_equal(stop(0), 0x80038003);
+	describe(0, 9, 0x8003);
+	for (uint16_t k = 0; k < 3; k++)
+		serve_packed(&packed, k);
+	vmm_end(&vmm);
+}
+
 /* Spec: "Ring states". A front-end that does not know how to enable rings need not. */
 static void features_without_the_protocols_enable_all(void **state)
 {
@@ -315,6 +355,8 @@ int main(void)
 		cmocka_unit_test(a_packed_ring_goes_on_behind_what_was_in_flight),
 		cmocka_unit_test(one_ring_is_reset_below_the_other),
 		cmocka_unit_test(a_disabled_ring_keeps_its_requests),
+		cmocka_unit_test(a_new_packed_ring_needs_no_base),
+		cmocka_unit_test(a_packed_ring_goes_on_in_its_lap),
 		cmocka_unit_test(features_without_the_protocols_enable_all),
 		cmocka_unit_test(a_kick_outlives_a_stop),
 		cmocka_unit_test(a_packed_rings_kick_outlives_a_stop),
