@@ -30,6 +30,10 @@
 /* Of a kick descriptor that fills, one behind the other: a pipe's usual 64 KiB. */
 #define KICK_READS_MAX 16u
 
+/* Between two looks at a ring without kicks, if nothing else wakes its thread: the shortest that libev waits, and seldom
+ * enough not to be noticed where many such rings are idle. */
+#define POLL_S 0.001
+
 /* A guest may spoil requests, or reset a device and break its ring, as often as it likes. */
 #define BAD_LINES_PER_S 10
 
@@ -76,6 +80,8 @@ struct blk_queue {
 
 	struct loop_source on_kick;
 	bool kick_fills; /* where nobody reads it: no eventfd */
+	bool polls;	 /* there are no kicks */
+	ev_timer on_poll;
 	struct loop_turn on_turn;
 	bool awake; /* the loop does not sleep before the next turn */
 };
@@ -262,12 +268,34 @@ static void request_begin(struct blk_request *request)
 		request_go_on(request);
 }
 
+/* Its turn is all it is for. */
+static void on_poll(struct ev_loop *ev, ev_timer *watcher, int revents)
+{
+	(void)ev;
+	(void)watcher;
+	(void)revents;
+}
+
+static void use_polling(struct blk_queue *queue, bool polls)
+{
+	struct loop *loop = queue->thread.loop;
+
+	queue->polls = polls && !queue->ring.broken;
+	if (!queue->polls) {
+		ev_timer_stop(loop->ev, &queue->on_poll);
+		return;
+	}
+	loop_use_ev(loop);
+	ev_timer_start(loop->ev, &queue->on_poll);
+}
+
 static void queue_broken(struct blk_queue *queue)
 {
 	log_limited(&bad_lines, LOG_ERROR, "queue %u stops, its ring is broken: %s", queue->index,
 		queue->ring.broken);
 	queue->look = false;
 	loop_unwatch(queue->thread.loop, &queue->on_kick);
+	use_polling(queue, false);
 	signal_fd(queue->err, blocks(queue->err));
 	if (queue->broken)
 		loop_post(queue->main, &queue->break_mail);
@@ -361,11 +389,19 @@ static void queue_stopped(struct blk_queue *queue)
 	answer(queue->stop);
 }
 
+/* The turn that looks comes before the loop sleeps again: orders are letters, and they woke it. */
+static void look(struct blk_queue *queue)
+{
+	queue->look = !queue->ring.broken;
+}
+
 static void on_turn(struct loop_turn *turn)
 {
 	struct blk_queue *queue = container_of(turn, struct blk_queue, on_turn);
 
 	loop_assert_mine(queue->thread.loop);
+	if (queue->polls)
+		look(queue);
 	if (queue_may_take(queue))
 		queue_take(queue);
 	if (vring_publish(&queue->ring))
@@ -378,12 +414,6 @@ static void on_turn(struct loop_turn *turn)
 		queue_rest(queue);
 	if (queue->state == QUEUE_STOPPING && queue->in_flight == 0)
 		queue_stopped(queue);
-}
-
-/* The turn that looks comes before the loop sleeps again: orders are letters, and they woke it. */
-static void look(struct blk_queue *queue)
-{
-	queue->look = !queue->ring.broken;
 }
 
 static void kicks_end(struct blk_queue *queue)
@@ -467,6 +497,7 @@ static void use_fds(struct blk_queue *queue, const struct blk_queue_order *order
 	queue->call_blocks = blocks(queue->call);
 	queue->err = order->err;
 	watch_kick(queue, order->kick);
+	use_polling(queue, order->polls);
 	/* The driver may wait for what was published when nobody could be called. */
 	if (new_call)
 		call_driver(queue);
@@ -538,6 +569,7 @@ static bool order_stop(struct blk_queue *queue, struct blk_queue_order *order)
 		take_all_again(queue);
 	touch_requests(queue);
 	watch_kick(queue, -1);
+	use_polling(queue, false);
 	queue->stop = order;
 	queue->state = QUEUE_STOPPING;
 	return false;
@@ -635,6 +667,7 @@ struct blk_queue *blk_queue_new(
 	queue->index = index;
 	queue->on_kick = (struct loop_source){ .ready = on_kick, .fd = -1 };
 	queue->on_turn.run = on_turn;
+	ev_timer_init(&queue->on_poll, on_poll, POLL_S, POLL_S);
 	return queue;
 }
 

@@ -75,6 +75,12 @@ static int set_backend_req_fd(struct vhost_session *session, struct vhost_messag
 
 /* Orders */
 
+static void ring_end_kicks(struct vhost_ring *ring)
+{
+	close_fd(&ring->kick);
+	ring->polled = false;
+}
+
 static void order_answered(struct blk_queue_order *order)
 {
 	struct vhost_ring *ring = container_of(order, struct vhost_ring, order);
@@ -94,7 +100,7 @@ static void order_answered(struct blk_queue_order *order)
 	if (order->kind == BLK_ORDER_STOP) {
 		ring->started = false;
 		ring->base = ring->left_at = order->base;
-		close_fd(&ring->kick);
+		ring_end_kicks(ring);
 	}
 	if (--session->orders == 0)
 		session->settled(session);
@@ -125,6 +131,7 @@ static void give_order(struct vhost_ring *ring, enum blk_order_kind kind)
 		.kind = kind,
 		.memory = session->memory,
 		.kick = ring->kick,
+		.polls = ring->polled,
 		.call = ring->call,
 		.err = ring->err,
 		.enabled = ring_is_enabled(ring),
@@ -200,17 +207,22 @@ static void on_first_kick(struct ev_loop *ev, ev_io *watcher, int revents)
 	ring_start(ring);
 }
 
-/* A kick starts a ring that is complete; whichever part of it came last. */
+/* A kick starts a ring that is complete, whichever part of it came last; one without kicks is at work from then on. */
 static void ring_watch(struct vhost_ring *ring)
 {
 	struct vhost_session *session = ring->session;
-	bool complete = ring->kick >= 0 && ring->size && ring->has_addr && session->memory;
+	bool complete =
+		(ring->kick >= 0 || ring->polled) && ring->size && ring->has_addr && session->memory;
 
 	if (ring->started)
 		return;
 	ev_io_stop(session->main->ev, &ring->on_first_kick);
 	if (!complete)
 		return;
+	if (ring->polled) {
+		ring_start(ring);
+		return;
+	}
 	ev_io_set(&ring->on_first_kick, ring->kick, EV_READ);
 	ev_io_start(session->main->ev, &ring->on_first_kick);
 }
@@ -221,7 +233,7 @@ static void ring_forget(struct vhost_ring *ring)
 {
 	assert(!ring->started);
 	ev_io_stop(ring->session->main->ev, &ring->on_first_kick);
-	close_fd(&ring->kick);
+	ring_end_kicks(ring);
 	ring->size = ring->base = 0;
 	ring->addr = (struct vhost_user_vring_addr){ 0 };
 	ring->has_addr = ring->enabled = false;
@@ -563,7 +575,7 @@ static int get_vring_base(struct vhost_session *session, struct vhost_message *m
 		return VHOST_AGAIN;
 	}
 	/* An old kick must not start it again. */
-	close_fd(&ring->kick);
+	ring_end_kicks(ring);
 	ring_watch(ring);
 	message->payload.state.num = ring->left_at;
 	message->header.size = sizeof(message->payload.state);
@@ -639,7 +651,7 @@ static void kick_if_known(struct vhost_ring *ring)
 	uint64_t bytes;
 	const void *record;
 
-	if (ring->started || !session->inflight)
+	if (ring->started || ring->polled || !session->inflight)
 		return;
 	record = inflight_record(
 		session->inflight, session->features, (unsigned)(ring - session->rings), &bytes);
@@ -654,12 +666,11 @@ static int set_vring_kick(struct vhost_session *session, struct vhost_message *m
 
 	if (error)
 		return error;
-	*why = "a ring without a kick descriptor: this back-end does not poll";
-	if (fd < 0)
-		return -EINVAL;
 	/* A read of a kick that someone else has taken must not stop us. */
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	ev_io_stop(session->main->ev, &ring->on_first_kick);
+	ring->polled = fd < 0;
 	handled = replace_fd(ring, &ring->kick, fd);
 	kick_if_known(ring);
 	ring_watch(ring);

@@ -20,6 +20,7 @@ struct vhost_ring {
 	uint32_t left_at; /* where it was stopped, or told to start at since: what GET_VRING_BASE asks for */
 	struct vhost_user_vring_addr addr;
 	bool has_addr, enabled, started;
+	bool polled; /* there is no kick: it starts as soon as it is described */
 	bool has_run;	     /* it was started before, in this connection */
 	int kick, call, err; /* owned; -1: none */
 	int retired;	     /* owned: what the queue is just being told to replace; -1: none */

@@ -269,6 +269,77 @@ static void features_without_the_protocols_enable_all(void **state)
 	vmm_end(&vmm);
 }
 
+static void kick_by(const int *fd)
+{
+	uint64_t ring = fd ? 0 : VHOST_USER_VRING_NO_FD;
+
+	assert_int_equal(vmm_set(&vmm, VHOST_USER_SET_VRING_KICK, &ring, sizeof(ring), fd, fd != NULL), 0);
+}
+
+/* Offers a request, and does nothing more. */
+static void ask_silently(void)
+{
+	guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+}
+
+static void wait_for_used(uint16_t used)
+{
+	for (unsigned i = 0; i < 10000 && *driver_used_idx(&vmm.driver[0]) != used; i++) {
+		poll(NULL, 0, 1);
+		pump(&vmm);
+	}
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), used);
+}
+
+/* Nothing comes in the time of several looks. */
+static void assert_unused(uint16_t used)
+{
+	for (unsigned i = 0; i < 5; i++) {
+		poll(NULL, 0, 2);
+		pump(&vmm);
+	}
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), used);
+}
+
+/* Spec, SET_VRING_KICK: no descriptor "signals that polling should be used instead of waiting for the kick". */
+static void a_ring_without_kicks_is_polled(void **state)
+{
+	struct vhost_user_vring_addr addr = {
+		.desc = DRIVER_USER + AT_DESC, .used = DRIVER_USER + AT_USED, .avail = DRIVER_USER + AT_AVAIL
+	};
+
+	(void)state;
+	begin(0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_NUM, 0, VMM_RING), 0);
+	assert_int_equal(vmm_set(&vmm, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), 0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+	ask_silently();
+	assert_unused(0);
+	kick_by(NULL);
+	wait_for_used(1);
+	ask_silently();
+	wait_for_used(2);
+	/* To kicks, and back. */
+	kick_by(&vmm.kick[0]);
+	ask_silently();
+	assert_unused(2);
+	guest_kick(&vmm, 0);
+	wait_for_used(3);
+	kick_by(NULL);
+	ask_silently();
+	wait_for_used(4);
+	/* Stopped, it is not looked at, until its polling is told again. */
+	assert_int_equal(stop(0), 4);
+	ask_silently();
+	assert_unused(4);
+	kick_by(NULL);
+	wait_for_used(5);
+	/* A broken one, no more. */
+	driver_offer(&vmm.driver[0], VMM_RING);
+	assert_unused(5);
+	vmm_end(&vmm);
+}
+
 /* Offered and kicked, and told to stop before anybody looked: the VMM describes the ring again, with the same descriptors,
  * and the driver has kicked already. */
 static void a_kick_outlives_a_stop(void **state)
@@ -358,6 +429,7 @@ int main(void)
 		cmocka_unit_test(a_new_packed_ring_needs_no_base),
 		cmocka_unit_test(a_packed_ring_goes_on_in_its_lap),
 		cmocka_unit_test(features_without_the_protocols_enable_all),
+		cmocka_unit_test(a_ring_without_kicks_is_polled),
 		cmocka_unit_test(a_kick_outlives_a_stop),
 		cmocka_unit_test(a_packed_rings_kick_outlives_a_stop),
 		cmocka_unit_test(a_pipe_may_kick),
