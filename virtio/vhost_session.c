@@ -211,8 +211,7 @@ static void on_first_kick(struct ev_loop *ev, ev_io *watcher, int revents)
 static void ring_watch(struct vhost_ring *ring)
 {
 	struct vhost_session *session = ring->session;
-	bool complete =
-		(ring->kick >= 0 || ring->polled) && ring->size && ring->has_addr && session->memory;
+	bool complete = (ring->kick >= 0 || ring->polled) && ring->size && ring->has_addr && session->memory;
 
 	if (ring->started)
 		return;

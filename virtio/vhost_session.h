@@ -20,7 +20,7 @@ struct vhost_ring {
 	uint32_t left_at; /* where it was stopped, or told to start at since: what GET_VRING_BASE asks for */
 	struct vhost_user_vring_addr addr;
 	bool has_addr, enabled, started;
-	bool polled; /* there is no kick: it starts as soon as it is described */
+	bool polled;	     /* there is no kick: it starts as soon as it is described */
 	bool has_run;	     /* it was started before, in this connection */
 	int kick, call, err; /* owned; -1: none */
 	int retired;	     /* owned: what the queue is just being told to replace; -1: none */
@@ -37,8 +37,8 @@ struct vhost_session {
 	/* The VMM is to be told of its configuration space when a ring starts: it has changed while none was, or the VMM was
 	 * there before us, below a running guest, and may know the size of then. */
 	bool untold;
-	uint8_t status;			      /* as the driver told it; of ours only whether it may be */
-	bool needs_reset;		      /* a ring was broken since the device was reset last */
+	uint8_t status;		  /* as the driver told it; of ours only whether it may be */
+	bool needs_reset;	  /* a ring was broken since the device was reset last */
 	struct dirty_log *log;	  /* counted; in use where features and rings say so; NULL: none */
 	struct vhost_ring *rings; /* owned */
 	unsigned ring_count;

@@ -189,8 +189,7 @@ static bool cannot_flush(uint64_t features)
 	       !(features & VIRTIO_BLK_F_FLUSH);
 }
 
-void virtio_blk_read_space(
-	struct virtio_blk *blk, uint64_t features, uint32_t offset, void *out, size_t size)
+void virtio_blk_read_space(struct virtio_blk *blk, uint64_t features, uint32_t offset, void *out, size_t size)
 {
 	struct virtio_blk_space space = blk->space;
 	size_t have = 0;

@@ -250,8 +250,8 @@ static void features_without_the_protocols_enable_all(void **state)
 	guest_kick(&vmm, 0);
 	pump(&vmm);
 	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 0);
-	assert_int_equal(vmm_set_u64(&vmm, VHOST_USER_SET_FEATURES,
-				 VMM_FEATURES & ~VHOST_USER_F_PROTOCOL_FEATURES),
+	assert_int_equal(
+		vmm_set_u64(&vmm, VHOST_USER_SET_FEATURES, VMM_FEATURES & ~VHOST_USER_F_PROTOCOL_FEATURES),
 		0);
 	pump(&vmm);
 	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 1);
