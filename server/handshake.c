@@ -396,10 +396,12 @@ void handshakes_look_at_faults(struct handshakes *handshakes)
 	}
 }
 
-/* One message at a time, each only when the reply to the last has left; may free @handshake. */
+/* One message a turn of the loop, each only when the reply to the last has left: an option may cost some milliseconds, and other
+ * clients' are not to wait for all that one has sent at once. May free @handshake. */
 static void advance(struct handshake *handshake)
 {
 	struct negotiation *negotiation = &handshake->negotiation;
+	bool fed = false;
 	int error;
 
 	for (;;) {
@@ -427,8 +429,13 @@ static void advance(struct handshake *handshake)
 				continue;
 			return;
 		}
+		if (fed && handshake->in_length > 0) {
+			wait_for(handshake, EV_WRITE); /* which comes at once, behind what else has come */
+			return;
+		}
 		error = handshake->tls ? decrypt(handshake) : 0;
-		if (!feed(handshake))
+		fed = feed(handshake);
+		if (!fed)
 			break;
 		if (!handshake->fault.judged) {
 			handshake->fault.judged = true;
