@@ -132,7 +132,8 @@ static void hand_over(struct handshake *handshake)
 
 static void wait_for(struct handshake *handshake, int events)
 {
-	if ((handshake->on_ready.events & (EV_READ | EV_WRITE)) == events)
+	if (ev_is_active(&handshake->on_ready) &&
+		(handshake->on_ready.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(handshake->all->loop->ev, &handshake->on_ready);
 	ev_io_set(&handshake->on_ready, handshake->fd, events);
