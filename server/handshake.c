@@ -71,10 +71,36 @@ static void report_loss(struct handshakes *all)
 		all->lost(all);
 }
 
+/* Returns bytes sent, or -errno. */
+static ssize_t send_some(int fd, const struct iovec *bytes)
+{
+	ssize_t sent;
+
+	do
+		sent = send(fd, bytes->iov_base, bytes->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : sent;
+}
+
+/* "the party initiating the transaction SHOULD shutdown TLS first": or else the end looks like somebody else's cut. As far as the
+ * socket takes it at once. */
+static void end_stream(const struct handshake *handshake)
+{
+	struct iovec out;
+
+	if (!handshake->tls || !handshake->who.tls)
+		return;
+	tls_stream_end(handshake->tls);
+	out = tls_stream_out(handshake->tls);
+	if (out.iov_len > 0)
+		send_some(handshake->fd, &out);
+}
+
 static void handshake_close(struct handshake *handshake, enum close_reason reason)
 {
 	struct handshakes *all = handshake->all;
 
+	end_stream(handshake);
 	close_report(reason, handshake->peer);
 	handshake_free(handshake);
 	report_loss(all);
@@ -89,14 +115,12 @@ static int secure_by_kernel(struct handshake *handshake, bool *taken)
 	if (!handshake->tls || !handshake->all->tls->by_kernel)
 		return 0;
 	error = tls_kernel_take(handshake->tls, handshake->fd, taken);
-	if (error)
-		return error;
 	tls_stream_by_record(handshake->tls, false);
 	if (*taken) {
 		tls_stream_free(handshake->tls);
 		handshake->tls = NULL;
 	}
-	return 0;
+	return error;
 }
 
 static void hand_over(struct handshake *handshake)
@@ -138,17 +162,6 @@ static void wait_for(struct handshake *handshake, int events)
 	ev_io_stop(handshake->all->loop->ev, &handshake->on_ready);
 	ev_io_set(&handshake->on_ready, handshake->fd, events);
 	ev_io_start(handshake->all->loop->ev, &handshake->on_ready);
-}
-
-/* Returns bytes sent, or -errno. */
-static ssize_t send_some(int fd, const struct iovec *bytes)
-{
-	ssize_t sent;
-
-	do
-		sent = send(fd, bytes->iov_base, bytes->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (sent < 0 && errno == EINTR);
-	return sent < 0 ? -errno : sent;
 }
 
 static struct iovec negotiation_out(struct handshake *handshake)
