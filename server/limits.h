@@ -32,8 +32,8 @@
 #define HANDSHAKE_DEADLINE_S	  30
 #define HANDSHAKE_DEADLINE_MOST_S 3600
 
-/* Longest data of one option: an export name of 4096 bytes and what goes with it. */
-#define OPTION_DATA_MAX 8192
+/* Longest data of one option: an export name of 4096 bytes and what goes with it, such as queries of as much. */
+#define OPTION_DATA_MAX 16384
 
 /* A longer option is read and refused up to here, so that a client with a modest error hears of it; beyond, it is
  * taken for an attack. */

@@ -489,24 +489,35 @@ static void on_starttls(struct negotiation *negotiation, const struct option *op
 	}
 }
 
+/* What an option does with its data. */
+enum option_data { DATA_NONE, DATA_IGNORED, DATA_READ };
+
 /* Options that are not here are refused with NBD_REP_ERR_UNSUP. */
 enum { HANDLERS = 10 };
-static const struct {
+static const struct handler {
 	uint32_t number;
-	bool takes_data; /* without it, data is an error */
+	enum option_data data;
 	void (*handle)(struct negotiation *negotiation, const struct option *option);
 } handlers[HANDLERS] = {
-	{ NBD_OPT_EXPORT_NAME, true, on_export_name },
-	{ NBD_OPT_ABORT, true, on_abort },
-	{ NBD_OPT_LIST, false, on_list },
-	{ NBD_OPT_STARTTLS, false, on_starttls },
-	{ NBD_OPT_INFO, true, on_info },
-	{ NBD_OPT_GO, true, on_info },
-	{ NBD_OPT_STRUCTURED_REPLY, false, on_structured_reply },
-	{ NBD_OPT_LIST_META_CONTEXT, true, on_list_meta_context },
-	{ NBD_OPT_SET_META_CONTEXT, true, on_set_meta_context },
-	{ NBD_OPT_EXTENDED_HEADERS, false, on_extended_headers },
+	{ NBD_OPT_EXPORT_NAME, DATA_READ, on_export_name },
+	{ NBD_OPT_ABORT, DATA_IGNORED, on_abort },
+	{ NBD_OPT_LIST, DATA_NONE, on_list },
+	{ NBD_OPT_STARTTLS, DATA_NONE, on_starttls },
+	{ NBD_OPT_INFO, DATA_READ, on_info },
+	{ NBD_OPT_GO, DATA_READ, on_info },
+	{ NBD_OPT_STRUCTURED_REPLY, DATA_NONE, on_structured_reply },
+	{ NBD_OPT_LIST_META_CONTEXT, DATA_READ, on_list_meta_context },
+	{ NBD_OPT_SET_META_CONTEXT, DATA_READ, on_set_meta_context },
+	{ NBD_OPT_EXTENDED_HEADERS, DATA_NONE, on_extended_headers },
 };
+
+static const struct handler *handler_of(const struct option *option)
+{
+	for (int i = 0; i < HANDLERS; i++)
+		if (handlers[i].number == option->number)
+			return &handlers[i];
+	return NULL;
+}
 
 /* proto.md, "FORCEDTLS mode" */
 static bool needs_tls(const struct negotiation *negotiation, const struct option *option)
@@ -523,26 +534,25 @@ static void refuse_plaintext(struct negotiation *negotiation, const struct optio
 		refuse(negotiation, option->number, NBD_REP_ERR_TLS_REQD, "this server wants TLS first");
 }
 
+/* @option->data is there, unless it is longer than OPTION_DATA_MAX. */
 static void handle_option(struct negotiation *negotiation, const struct option *option)
 {
-	if (needs_tls(negotiation, option)) {
+	const struct handler *handler = handler_of(option);
+
+	if (needs_tls(negotiation, option))
 		refuse_plaintext(negotiation, option);
-		return;
-	}
-	for (int i = 0; i < HANDLERS; i++) {
-		if (handlers[i].number != option->number)
-			continue;
-		if (option->length > 0 && !handlers[i].takes_data)
-			refuse(negotiation, option->number, NBD_REP_ERR_INVALID, "this option takes no data");
-		else
-			handlers[i].handle(negotiation, option);
-		return;
-	}
-	refuse(negotiation, option->number, NBD_REP_ERR_UNSUP, "this option is not supported");
+	else if (!handler)
+		refuse(negotiation, option->number, NBD_REP_ERR_UNSUP, "this option is not supported");
+	else if (handler->data == DATA_NONE && option->length > 0)
+		refuse(negotiation, option->number, NBD_REP_ERR_INVALID, "this option takes no data");
+	else if (handler->data == DATA_READ && option->length > OPTION_DATA_MAX)
+		refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
+	else
+		handler->handle(negotiation, option);
 }
 
 /* EXPORT_NAME cannot be refused, and the next option would be taken for transmission by a client that went on. */
-static void refuse_long_option(struct negotiation *negotiation, const struct option *option)
+static void handle_long_option(struct negotiation *negotiation, const struct option *option)
 {
 	if (option->length > OPTION_SKIP_MAX || option->number == NBD_OPT_EXPORT_NAME) {
 		end(negotiation, CLOSE_option_length);
@@ -550,10 +560,9 @@ static void refuse_long_option(struct negotiation *negotiation, const struct opt
 	}
 	if (option->number == NBD_OPT_SET_META_CONTEXT)
 		forget_contexts(negotiation);
-	if (needs_tls(negotiation, option))
-		refuse_plaintext(negotiation, option);
-	else
-		refuse(negotiation, option->number, NBD_REP_ERR_TOO_BIG, "the option is too long");
+	handle_option(negotiation, option);
+	if (negotiation->stage == NEGOTIATION_OVER)
+		return;
 	negotiation->skip_left = option->length;
 	negotiation->stage = NEGOTIATION_SKIPPING;
 }
@@ -580,7 +589,7 @@ static size_t take_option(struct negotiation *negotiation, const uint8_t *bytes,
 		return sizeof(header);
 	}
 	if (option.length > OPTION_DATA_MAX) {
-		refuse_long_option(negotiation, &option);
+		handle_long_option(negotiation, &option);
 		return sizeof(header);
 	}
 	handle_option(negotiation, &option);

@@ -30,7 +30,7 @@ enum negotiation_stage {
 };
 
 /* The longest message: a buffer of this size is enough for negotiation_feed(). */
-#define NEGOTIATION_MESSAGE_MAX (16 + 8192)
+#define NEGOTIATION_MESSAGE_MAX (16 + 16384)
 
 struct negotiation {
 	const struct exports *exports; /* borrowed: outlives every handshake */
