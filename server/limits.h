@@ -39,8 +39,10 @@
  * taken for an attack. */
 #define OPTION_SKIP_MAX (64u << 10)
 
-/* Options of one connection: clients that list a server ask two or three for each of its exports. */
-#define OPTIONS_MAX 4096
+/* Options of one connection; and beside them, as clients that list a server (qemu-nbd --list) ask more about each export, for each
+ * that it was told in the last list. */
+#define OPTIONS_MAX	   4096
+#define OPTIONS_PER_EXPORT 3
 
 /* What a session receives at once: hundreds of requests, or 64 writes of 4 KiB with their data; less cuts the batches of
  * clients that write (measured: 64 KiB costs a write 10% more). Only what is used takes memory. */

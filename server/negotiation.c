@@ -187,6 +187,7 @@ static void list_name(struct negotiation *negotiation, const struct export *expo
 {
 	const char *description = export->spec.description ? export->spec.description : "";
 
+	negotiation->listed++;
 	reply(negotiation, NBD_OPT_LIST, NBD_REP_SERVER,
 		sizeof(uint32_t) + strlen(name) + strlen(description));
 	out_add32(negotiation, (uint32_t)strlen(name));
@@ -210,6 +211,7 @@ static void list_file(void *context, const char *name)
 
 static void on_list(struct negotiation *negotiation, const struct option *option)
 {
+	negotiation->listed = 0;
 	for (const struct export *export = negotiation->exports->first; export; export = export->next) {
 		struct listing listing = { negotiation, export };
 
@@ -567,6 +569,12 @@ static void handle_long_option(struct negotiation *negotiation, const struct opt
 	negotiation->stage = NEGOTIATION_SKIPPING;
 }
 
+/* A client that lists a server asks for more about each of its exports. */
+static bool has_asked_enough(const struct negotiation *negotiation)
+{
+	return negotiation->options >= OPTIONS_MAX + OPTIONS_PER_EXPORT * negotiation->listed;
+}
+
 static size_t take_option(struct negotiation *negotiation, const uint8_t *bytes, size_t length)
 {
 	struct nbd_option_header header;
@@ -584,10 +592,11 @@ static size_t take_option(struct negotiation *negotiation, const uint8_t *bytes,
 	}
 	if (option.length <= OPTION_DATA_MAX && length - sizeof(header) < option.length)
 		return 0;
-	if (++negotiation->options > OPTIONS_MAX) {
+	if (has_asked_enough(negotiation)) {
 		end(negotiation, CLOSE_options_max);
 		return sizeof(header);
 	}
+	negotiation->options++;
 	if (option.length > OPTION_DATA_MAX) {
 		handle_long_option(negotiation, &option);
 		return sizeof(header);

@@ -42,7 +42,8 @@ struct negotiation {
 	bool no_zeroes;
 	/* 0, or what the owner sets: whatever asks for an export is refused with it. */
 	enum nbd_option_error refusal;
-	unsigned options;   /* taken so far, up to OPTIONS_MAX */
+	unsigned options;   /* taken so far */
+	unsigned listed;    /* exports, in the last reply to NBD_OPT_LIST */
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed so far. */
 	enum headers headers;

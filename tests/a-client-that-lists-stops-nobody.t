@@ -1,6 +1,8 @@
 #!/usr/bin/python3
-# If this fails, a client that asks for a long list again and again, all at once, keeps everybody else from connecting.
+# If this fails, a client that asks for a long list again and again, all at once, keeps everybody else from connecting; or one
+# that asks about each export of a long list is taken for it.
 import os
+import subprocess
 import threading
 import time
 
@@ -64,3 +66,7 @@ with Rig() as rig:
     rig.ok("who connects meanwhile waits for a few lists, not for all", lister.is_alive() and min(waited)[0] < 20,
            [f"{lists:.1f} lists" for lists, _ in waited])
     lister.connection.close()
+
+    listing = subprocess.run(["qemu-nbd", "--list", "--socket", server.address], capture_output=True, text=True)
+    rig.same("qemu-nbd --list asks twice for each of many exports, and is told", (0, FILES),
+             (listing.returncode, listing.stdout.count("size:  4096")))

@@ -602,6 +602,23 @@ static void attacks_end_it(void **state)
 	expect_over(CLOSE_options_max);
 }
 
+/* Who was told of two exports may ask a bit more, however often that was. */
+static void a_list_is_asked_about(void **state)
+{
+	const int more = 2 * OPTIONS_PER_EXPORT;
+
+	(void)state;
+	meet(3);
+	for (int i = 0; i < OPTIONS_MAX + more; i++) {
+		put_header(NBD_OPTION_MAGIC, NBD_OPT_LIST, 0);
+		expect(NBD_OPT_LIST, NBD_REP_SERVER, NULL);
+		expect(NBD_OPT_LIST, NBD_REP_SERVER, NULL);
+		expect_last(NBD_OPT_LIST, NBD_REP_ACK);
+	}
+	put_header(NBD_OPTION_MAGIC, NBD_OPT_LIST, 0);
+	expect_over(CLOSE_options_max);
+}
+
 static int export_both(void **state)
 {
 	(void)state;
@@ -620,6 +637,7 @@ int main(void)
 		cmocka_unit_test(unknown_and_long_options),
 		cmocka_unit_test(the_longest_strings),
 		cmocka_unit_test(attacks_end_it),
+		cmocka_unit_test(a_list_is_asked_about),
 		cmocka_unit_test(meta_contexts),
 		cmocka_unit_test(a_verifier_that_has_changed_ends_it),
 		cmocka_unit_test(an_export_without_power),
