@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/utf8.h"
 #include "server/limits.h"
 #include "server/meta_query.h"
 #include "server/nbd_wire.h"
@@ -183,10 +184,13 @@ static void on_abort(struct negotiation *negotiation, const struct option *optio
 	end(negotiation, CLOSE_handshake_abort);
 }
 
+/* One that is not UTF-8 can be chosen by who knows it. */
 static void list_name(struct negotiation *negotiation, const struct export *export, const char *name)
 {
 	const char *description = export->spec.description ? export->spec.description : "";
 
+	if (!utf8_is_text(name, strlen(name)))
+		return;
 	negotiation->listed++;
 	reply(negotiation, NBD_OPT_LIST, NBD_REP_SERVER,
 		sizeof(uint32_t) + strlen(name) + strlen(description));
@@ -465,7 +469,8 @@ static void on_info(struct negotiation *negotiation, const struct option *option
 		return;
 	}
 	info_export(negotiation, option->number, export);
-	if (request.wanted & 1u << NBD_INFO_NAME)
+	if (request.wanted & 1u << NBD_INFO_NAME &&
+		utf8_is_text(export->spec.name, strlen(export->spec.name)))
 		info_text(negotiation, option->number, NBD_INFO_NAME, export->spec.name);
 	if (request.wanted & 1u << NBD_INFO_DESCRIPTION && export->spec.description)
 		info_text(negotiation, option->number, NBD_INFO_DESCRIPTION, export->spec.description);
