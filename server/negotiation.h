@@ -78,13 +78,3 @@ void negotiation_secured(struct negotiation *negotiation);
 
 /* Whether @export is what was chosen, or one of whose metadata contexts was told. */
 bool negotiation_concerns(const struct negotiation *negotiation, const struct export *export);
-
-/* The data of NBD_OPT_INFO and NBD_OPT_GO. */
-struct info_request {
-	const char *name; /* borrowed: in the option's data */
-	uint32_t name_length;
-	unsigned wanted; /* 1 << enum nbd_info, of those we know */
-};
-
-/* Returns 0, or -EINVAL with the reason in @why. */
-int info_request_parse(const uint8_t *data, uint32_t length, struct info_request *out, const char **why);
