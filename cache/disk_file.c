@@ -100,6 +100,24 @@ static bool counts_as_fua(const struct block_req *req)
 	return (req->flags & BLOCK_FUA) && req->op == BLOCK_WRITE;
 }
 
+/* The data of a FUA write is in the page cache, or the disk's: it needs a sync that starts now or later. */
+static int end_shared(struct file *file, struct block_req *req, int status)
+{
+	if (counts_as_fua(req))
+		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
+	return status < 0 ? status : flush_submit(&file->flush, req);
+}
+
+/* The kernel says that a FUA write is stable, or failed. Where anything failed it may have told another what it owed to this
+ * one (cache/witness.h); the sync's description has still to tell it, and does so for good. */
+static int end_alone(struct file *file, struct block_req *req, int status)
+{
+	if (status == 0 && !witness_is_sound(&file->witness))
+		return end_shared(file, req, 0);
+	atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
+	return status;
+}
+
 static void on_moved(struct uring_op *op, int result, unsigned flags)
 {
 	struct block_req *req = container_of(op, struct block_req, io);
@@ -107,19 +125,9 @@ static void on_moved(struct uring_op *op, int result, unsigned flags)
 	int status = moved(file, req, result);
 
 	(void)flags;
-	if (status == DISK_PENDING)
-		return;
-	if (counts_as_fua(req))
-		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
-	req->done(req, status);
-}
-
-/* The data of a FUA write is in the page cache, or the disk's: it needs a sync that starts now or later. */
-static int end_shared(struct file *file, struct block_req *req, int status)
-{
-	if (counts_as_fua(req))
-		atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
-	return status < 0 ? status : flush_submit(&file->flush, req);
+	if (status != DISK_PENDING && counts_as_fua(req))
+		status = end_alone(file, req, status);
+	disk_finish(req, status);
 }
 
 static void on_moved_shared(struct uring_op *op, int result, unsigned flags)
@@ -255,6 +263,7 @@ static void file_close(struct file *file)
 		close(file->fd);
 	if (file->sync_fd >= 0)
 		close(file->sync_fd);
+	witness_fini(&file->witness);
 	free(file->path);
 	free(file);
 }
@@ -375,18 +384,41 @@ static int open_data(struct file *file, const struct file_manner *manner, struct
 	return 0;
 }
 
+/* Another description of the file whose stat is @data. Returns a descriptor or -errno. */
+static int open_again(const struct file *file, const struct file_manner *manner, bool direct,
+	const struct stat *data, const struct complaint *complaint)
+{
+	struct stat found;
+	int fd = open_description(file->path, manner, direct, &found, complaint);
+
+	if (fd < 0 || (found.st_dev == data->st_dev && found.st_ino == data->st_ino &&
+			      found.st_rdev == data->st_rdev))
+		return fd;
+	close(fd);
+	return complain(complaint, -EBUSY, "%s: replaced by another file while it was opened", file->path);
+}
+
 static int open_sync(struct file *file, const struct file_manner *manner, const struct stat *data,
 	const struct complaint *complaint)
 {
 	bool direct = manner->direct && file->tail_start == UINT64_MAX;
-	struct stat found;
 
-	file->sync_fd = open_description(file->path, manner, direct, &found, complaint);
-	if (file->sync_fd < 0)
-		return file->sync_fd;
-	if (found.st_dev != data->st_dev || found.st_ino != data->st_ino || found.st_rdev != data->st_rdev)
-		return complain(
-			complaint, -EBUSY, "%s: replaced by another file while it was opened", file->path);
+	file->sync_fd = open_again(file, manner, direct, data, complaint);
+	return file->sync_fd < 0 ? file->sync_fd : 0;
+}
+
+static int open_witness(struct file *file, const struct file_manner *manner, const struct stat *data,
+	const struct complaint *complaint)
+{
+	const struct file_manner reads = { .folder = manner->folder, .readonly = true };
+	int fd;
+
+	if (manner->readonly || manner->looks || manner->direct)
+		return 0;
+	fd = open_again(file, &reads, false, data, complaint);
+	if (fd < 0)
+		return fd;
+	witness_begin(&file->witness, fd);
 	return 0;
 }
 
@@ -455,12 +487,15 @@ int disk_file_open(
 	file->disk.ops = &file_ops;
 	file->fd = file->sync_fd = -1;
 	file->path = own_path;
+	witness_init(&file->witness);
 	error = open_data(file, manner, &found, &facts, &complaint);
 	if (!error) {
 		take_facts(file, manner, &facts);
 		file->disk.facts.identity = identity_of(file->fd, &found);
 		error = open_sync(file, manner, &found, &complaint);
 	}
+	if (!error)
+		error = open_witness(file, manner, &found, &complaint);
 	if (!error && !manner->looks)
 		error = lock_file(file, manner, &found, &complaint);
 	if (error) {

@@ -9,6 +9,7 @@
 #include "cache/inline_read.h"
 #include "cache/inline_write.h"
 #include "cache/seeker.h"
+#include "cache/witness.h"
 
 /* Ways to zero bytes without writing them, cheapest first. */
 enum space_way { SPACE_PUNCH, SPACE_ZERO, SPACE_WAYS };
@@ -26,6 +27,7 @@ struct file {
 	bool tells; /* clients do not decide how often it is opened: what it did is worth a line of the log */
 	struct file_lock lock;
 	struct flush flush;
+	struct witness witness; /* for writes with RWF_DSYNC into the page cache */
 	struct inline_gate gate;
 	struct inline_reads reads;
 	struct seeker seeker;
