@@ -147,12 +147,35 @@ static void for_each_of_many_fua_writes(void **state)
 	assert_in_range(failed, TOGETHER / 2, TOGETHER);
 }
 
+/* There is nothing left to be flushed; still, not all went well. */
+static void where_every_write_is_stable(void **state)
+{
+	static char data[PIECE];
+	struct asked asked[TOGETHER];
+	struct disk *disk;
+	bool lost;
+	int before, after;
+
+	(void)state;
+	disk = open_cache(loop_disk_make("tmpfs", "size=512k", "16M", ""), "writethrough");
+	before = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
+	write_together(disk, data, asked);
+	lost = disk_has_lost(disk);
+	after = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
+	disk_free(disk);
+	loop_disk_remove();
+	assert_int_equal(before, 0);
+	assert_true(lost);
+	assert_int_equal(after, -EIO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(even_when_the_next_would_succeed),
 		cmocka_unit_test(behind_a_failed_fua_write),
 		cmocka_unit_test(for_each_of_many_fua_writes),
+		cmocka_unit_test(where_every_write_is_stable),
 	};
 
 	alarm(60); /* a lost completion hangs */
