@@ -152,7 +152,9 @@ static void on_hangup(struct ev_loop *ev, ev_signal *watcher, int events)
 
 	(void)ev;
 	(void)events;
-	if (tls_reload(&server->tls, why, sizeof(why)))
+	if (server->tls.settings.mode == TLS_OFF)
+		log_info("signal HUP: there are no certificates or keys to be loaded again");
+	else if (tls_reload(&server->tls, why, sizeof(why)))
 		log_error("signal HUP: keeps its certificates and keys: %s", why);
 	else
 		log_info("signal HUP: certificates and keys are loaded again");
@@ -167,6 +169,10 @@ static void watch_signals(struct server *server)
 		server->on_signal[i].data = server;
 		ev_signal_start(server->loop.ev, &server->on_signal[i]);
 	}
+	/* Also without TLS: an operator who has every service reloaded does not want it to end. */
+	ev_signal_init(&server->on_hangup, on_hangup, SIGHUP);
+	server->on_hangup.data = server;
+	ev_signal_start(server->loop.ev, &server->on_hangup);
 }
 
 int server_init(struct server *server, const struct server_limits *limits)
@@ -259,9 +265,6 @@ int server_secure(struct server *server, const struct tls_settings *settings, ch
 		return -1;
 	if (settings->mode == TLS_OFF)
 		return 0;
-	ev_signal_init(&server->on_hangup, on_hangup, SIGHUP);
-	server->on_hangup.data = server;
-	ev_signal_start(server->loop.ev, &server->on_hangup);
 	announce_tls(settings);
 	choose_offload(&server->tls);
 	return 0;

@@ -55,7 +55,7 @@ int server_init(struct server *server, const struct server_limits *limits);
 void server_fini(struct server *server);
 
 /* server_secure() - use TLS as @settings say, to be called after the exports were added and once at most; from then on
- * SIGHUP loads certificates and keys again.
+ * SIGHUP loads certificates and keys again; without TLS, there are none, and it does nothing.
  * Returns 0; or -1 with @why, also where the rules of an export need what @settings do not give. */
 int server_secure(struct server *server, const struct tls_settings *settings, char *why, size_t why_size);
 
