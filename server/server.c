@@ -136,6 +136,28 @@ static void on_measure(struct ev_loop *ev, ev_timer *timer, int events)
 		exports_measure(&server->exports, on_lost, server);
 }
 
+static void on_watchdog(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	(void)ev;
+	(void)timer;
+	(void)events;
+	sd_notify(0, "WATCHDOG=1");
+}
+
+/* Twice as often as systemd expects it. It is the main loop that turns: a disk that hangs holds up workers, and no other
+ * process would help it. */
+static void feed_watchdog(struct server *server)
+{
+	uint64_t expected_us;
+	double every_s;
+
+	if (sd_watchdog_enabled(1, &expected_us) <= 0)
+		return;
+	every_s = (double)expected_us / 2e6;
+	ev_timer_set(&server->on_watchdog, every_s, every_s);
+	ev_timer_start(server->loop.ev, &server->on_watchdog);
+}
+
 static void on_worker_ended(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, ended);
@@ -195,6 +217,7 @@ int server_init(struct server *server, const struct server_limits *limits)
 	server->handshakes.faults = &server->faults;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
+	ev_timer_init(&server->on_watchdog, on_watchdog, 0, 0);
 	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
 	server->on_measure.data = server;
 	ev_timer_start(server->loop.ev, &server->on_measure);
@@ -374,7 +397,7 @@ static int start_workers(struct server *server, unsigned workers, char *why, siz
 	return -1;
 }
 
-static void announce(const struct server *server)
+static void announce(struct server *server)
 {
 	char uri[256];
 
@@ -382,6 +405,7 @@ static void announce(const struct server *server)
 		log_info("listening on %s",
 			address_uri(listener_address(server->listeners[i]), uri, sizeof(uri)));
 	sd_notify(0, "READY=1");
+	feed_watchdog(server);
 }
 
 static void start_connection(struct server *server)
@@ -432,5 +456,6 @@ void server_fini(struct server *server)
 	ev_signal_stop(server->loop.ev, &server->on_hangup);
 	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
 	ev_timer_stop(server->loop.ev, &server->on_measure);
+	ev_timer_stop(server->loop.ev, &server->on_watchdog);
 	loop_fini(&server->loop);
 }

@@ -44,7 +44,7 @@ struct server {
 	struct worker *workers; /* owned */
 	unsigned worker_count, workers_running;
 	ev_signal on_signal[2], on_hangup;
-	ev_timer on_drain_deadline, on_measure;
+	ev_timer on_drain_deadline, on_measure, on_watchdog;
 	int connection; /* owned: the only one we serve, until its handshake starts; or -1 */
 	bool single;	/* we end with it */
 	bool draining;
@@ -75,7 +75,7 @@ void server_serve_one(struct server *server, int fd);
 int server_control(struct server *server, const char *address, char *why, size_t why_size);
 
 /* server_run() - tell in the log where we listen, and serve.
- * Readiness and end are told to systemd, too, where it asked for that: sd_notify(3).
+ * Readiness and end are told to systemd, too, where it asked for that, and that the loop turns: sd_notify(3).
  * On SIGTERM or SIGINT: stop listening, let requests in flight be answered, for DRAIN_DEADLINE_S at most, and return
  * 0. A second signal ends the process at once. Returns -1 with @why when the workers cannot be started. */
 int server_run(struct server *server, unsigned workers, char *why, size_t why_size);
