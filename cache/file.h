@@ -1,4 +1,4 @@
-/* cache/file.h -- the inside of a file's disk, for disk_file.c and file_space.c alone. */
+/* cache/file.h -- the inside of a file's disk, for disk_file.c, file_data.c and file_space.c alone. */
 #pragma once
 
 #include <stdatomic.h>
@@ -37,10 +37,9 @@ struct file {
 
 struct file *file_of(struct disk *disk);
 
-/* The description for data at @offset. */
-int file_fd_for(const struct file *file, uint64_t offset);
-
-/* Carry out a trim, zero or cache request; as disk_submit(). */
+/* Carry out a request; as disk_submit(). */
+int file_read(struct file *file, struct block_req *req);
+int file_write(struct file *file, struct block_req *req);
 int file_trim(struct file *file, struct block_req *req);
 int file_zero(struct file *file, struct block_req *req);
 int file_cache(struct file *file, struct block_req *req);
