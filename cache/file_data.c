@@ -94,6 +94,8 @@ static int end_alone(struct file *file, struct block_req *req, int status)
 {
 	if (status == 0 && !witness_is_sound(&file->witness))
 		return end_shared(file, req, 0);
+	if (status < 0)
+		witness_tell(&file->witness, &file->fua_writes);
 	atomic_fetch_sub_explicit(&file->fua_writes, 1, memory_order_relaxed);
 	return status;
 }

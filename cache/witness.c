@@ -26,17 +26,33 @@ void witness_fini(struct witness *witness)
 	pthread_mutex_destroy(&witness->lock);
 }
 
+/* With the lock held: the answer is given once, so nobody may ask between it and its being kept. Whether something has failed
+ * since the last question. */
+static bool has_failed(const struct witness *witness)
+{
+	return sync_file_range(witness->fd, NOWHERE, 1, SYNC_FILE_RANGE_WAIT_BEFORE) < 0;
+}
+
 bool witness_is_sound(struct witness *witness)
 {
 	bool failed;
 
 	if (witness->fd < 0)
 		return true;
-	/* The answer is given once: nobody may ask between it and its being kept. */
 	pthread_mutex_lock(&witness->lock);
-	if (!witness->failed)
-		witness->failed = sync_file_range(witness->fd, NOWHERE, 1, SYNC_FILE_RANGE_WAIT_BEFORE) < 0;
+	witness->failed = witness->failed || has_failed(witness);
 	failed = witness->failed;
 	pthread_mutex_unlock(&witness->lock);
 	return !failed;
+}
+
+void witness_tell(struct witness *witness, const atomic_uint *in_flight)
+{
+	if (witness->fd < 0)
+		return;
+	pthread_mutex_lock(&witness->lock);
+	/* In this order: who begins behind the question fails behind it. */
+	if (has_failed(witness) && atomic_load(in_flight) > 1)
+		witness->failed = true;
+	pthread_mutex_unlock(&witness->lock);
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct witness {
@@ -23,5 +24,9 @@ void witness_init(struct witness *witness);
 void witness_begin(struct witness *witness, int fd);
 void witness_fini(struct witness *witness);
 
-/* Whether nothing has failed yet. Any thread; never waits for the disk. */
+/* Whether nothing has failed that was not told to whom it belongs. Any thread; never waits for the disk. */
 bool witness_is_sound(struct witness *witness);
+
+/* A write has been told that it failed. Where it is the only one in flight, that was all there is to be told.
+ * @in_flight: how many there are, with that one; counted before they begin. */
+void witness_tell(struct witness *witness, const atomic_uint *in_flight);

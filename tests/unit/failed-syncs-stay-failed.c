@@ -147,6 +147,28 @@ static void for_each_of_many_fua_writes(void **state)
 	assert_in_range(failed, TOGETHER / 2, TOGETHER);
 }
 
+/* Who is alone with his failure has heard of it; a bad sector is no reason to fail the others for good. */
+static void but_one_failed_write_is_one(void **state)
+{
+	static char data[1 << 20];
+	struct disk *disk;
+	int before, failed, after, flushed;
+
+	(void)state;
+	disk = open_cache(loop_disk_make("tmpfs", "size=512k", "16M", ""), "writethrough");
+	before = ask_data(disk, &ring, BLOCK_WRITE, 0, 0, data, PIECE);
+	memset(data, 1, sizeof(data));
+	failed = ask_data(disk, &ring, BLOCK_WRITE, 0, FIRST, data, sizeof(data));
+	after = ask_data(disk, &ring, BLOCK_WRITE, 0, 0, data, PIECE);
+	flushed = ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0);
+	disk_free(disk);
+	loop_disk_remove();
+	assert_int_equal(before, 0);
+	assert_int_equal(failed, -EIO);
+	assert_int_equal(after, 0);
+	assert_int_equal(flushed, 0);
+}
+
 /* There is nothing left to be flushed; still, not all went well. */
 static void where_every_write_is_stable(void **state)
 {
@@ -176,6 +198,7 @@ int main(void)
 		cmocka_unit_test(behind_a_failed_fua_write),
 		cmocka_unit_test(for_each_of_many_fua_writes),
 		cmocka_unit_test(where_every_write_is_stable),
+		cmocka_unit_test(but_one_failed_write_is_one),
 	};
 
 	alarm(60); /* a lost completion hangs */
