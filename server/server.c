@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "conf/container.h"
@@ -20,6 +19,7 @@
 #include "server/operator.h"
 #include "server/powercut_command.h"
 #include "server/recording.h"
+#include "server/service_manager.h"
 #include "server/session.h"
 #include "server/tls_kernel.h"
 
@@ -78,7 +78,7 @@ static void close_control(struct server *server)
 static void drain(struct server *server)
 {
 	server->draining = true;
-	sd_notify(0, "STOPPING=1");
+	service_notify("STOPPING=1");
 	close_listeners(server);
 	close_control(server);
 	handshakes_close(&server->handshakes, CLOSE_shutdown);
@@ -141,19 +141,17 @@ static void on_watchdog(struct ev_loop *ev, ev_timer *timer, int events)
 	(void)ev;
 	(void)timer;
 	(void)events;
-	sd_notify(0, "WATCHDOG=1");
+	service_notify("WATCHDOG=1");
 }
 
 /* Twice as often as systemd expects it. It is the main loop that turns: a disk that hangs holds up workers, and no other
  * process would help it. */
 static void feed_watchdog(struct server *server)
 {
-	uint64_t expected_us;
-	double every_s;
+	double every_s = (double)service_watchdog_us() / 2e6;
 
-	if (sd_watchdog_enabled(1, &expected_us) <= 0)
+	if (every_s <= 0)
 		return;
-	every_s = (double)expected_us / 2e6;
 	ev_timer_set(&server->on_watchdog, every_s, every_s);
 	ev_timer_start(server->loop.ev, &server->on_watchdog);
 }
@@ -404,7 +402,7 @@ static void announce(struct server *server)
 	for (unsigned i = 0; i < server->listener_count; i++)
 		log_info("listening on %s",
 			address_uri(listener_address(server->listeners[i]), uri, sizeof(uri)));
-	sd_notify(0, "READY=1");
+	service_notify("READY=1");
 	feed_watchdog(server);
 }
 

@@ -24,6 +24,11 @@ def start(rig, name, **environment):
     return process, notify
 
 
+def has_library(pid):
+    with open(f"/proc/{pid}/maps") as maps:
+        return "libsystemd" in maps.read()
+
+
 def words(notify, count):
     return [notify.recv(4096).decode().strip() for _ in range(count)]
 
@@ -44,6 +49,9 @@ with Rig() as rig:
         rig.same("it ends", "STOPPING=1", said[-1])
         rig.same("in good order", 0, watched.wait(READY_S))
         rig.same("where nobody watches", ["READY=1"], words(quiet, 1))
+        rig.ok("libsystemd is loaded for that", has_library(plain.pid))
+        server = rig.server("--export", "=memory:1M")
+        rig.ok("and not where it is not asked for: it takes time", not has_library(server.pid))
         plain.terminate()
         rig.same("there is nothing in between", ["STOPPING=1"], words(quiet, 1))
         rig.same("before the end", 0, plain.wait(READY_S))
