@@ -34,11 +34,11 @@ def words(notify, count):
 
 
 with Rig() as rig:
+    begun = time.monotonic()  # before it can begin, so that nothing we are late for makes it look quicker
     watched, notify = start(rig, "watched", WATCHDOG_USEC=str(WATCHDOG_US))
     plain, quiet = start(rig, "plain")
     try:
         rig.same("it is ready", ["READY=1"], words(notify, 1))
-        begun = time.monotonic()
         rig.same("it is alive", ["WATCHDOG=1"] * 10, words(notify, 10))
         took = time.monotonic() - begun
         rig.ok("as often as systemd wants it, but no more than twice that", took > 10 * WATCHDOG_US / 2e6 * 0.8, f"{took} s")
