@@ -7,7 +7,7 @@
 #include "client/nbd_error.h"
 #include "client/trust.h"
 
-struct nbd_handle *dial_begin(const char *uri, char why[DIAL_WHY_SIZE])
+struct nbd_handle *dial_begin(const char *uri, const char *session, char why[DIAL_WHY_SIZE])
 {
 	struct nbd_handle *nbd;
 
@@ -24,7 +24,7 @@ struct nbd_handle *dial_begin(const char *uri, char why[DIAL_WHY_SIZE])
 	nbd_set_strict_mode(nbd, 0);
 	/* A read that succeeds fills its buffer; a server that lies can only show a guest its own memory. */
 	nbd_set_pread_initialize(nbd, false);
-	if (nbd_aio_connect_uri(nbd, uri) == 0)
+	if ((!session || nbd_add_meta_context(nbd, session) == 0) && nbd_aio_connect_uri(nbd, uri) == 0)
 		return nbd;
 	libnbd_why(uri, why, DIAL_WHY_SIZE);
 	nbd_close(nbd);

@@ -12,8 +12,9 @@
 enum dial_progress { DIAL_GOES_ON, DIAL_DONE, DIAL_FAILED };
 
 /* dial_begin() - a handle that is connecting, or has connected already.
+ * @session: the name of a metadata context that tells whose connection it is (client/session_name.h); NULL: nobody's.
  * Returns NULL, with the reason in @why: for an operator, without what @uri must not show. */
-struct nbd_handle *dial_begin(const char *uri, char why[DIAL_WHY_SIZE]);
+struct nbd_handle *dial_begin(const char *uri, const char *session, char why[DIAL_WHY_SIZE]);
 
 /* Which descriptor is to be watched just now, and for what: EV_READ, EV_WRITE. It may be another after each step, of the
  * same number. Negative: none. */

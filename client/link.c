@@ -23,6 +23,7 @@
 #include "client/command_list.h"
 #include "client/dial.h"
 #include "client/engine.h"
+#include "client/session_name.h"
 #include "client/link_state.h"
 #include "conf/container.h"
 #include "conf/log.h"
@@ -39,6 +40,7 @@ struct link {
 	struct link_watch *watch; /* borrowed: see link_config; NULL once the first dial succeeded */
 	struct link_sizes *sizes; /* borrowed: see link_config; NULL: nobody */
 	char name[LINK_NAME_SIZE];
+	char session[SESSION_NAME_SIZE]; /* empty: none */
 	bool readonly;
 
 	enum link_state state;
@@ -492,7 +494,7 @@ static enum link_event enter_dialling(struct link *link)
 
 	link->doomed = false;
 	link->proved = false;
-	link->nbd = dial_begin(link->uri, why);
+	link->nbd = dial_begin(link->uri, link->session[0] ? link->session : NULL, why);
 	if (!link->nbd) {
 		doom(link, why);
 		return LINK_LOST;
@@ -699,6 +701,7 @@ int link_new(const struct link_config *config, struct link **out)
 	link->sizes = config->sizes;
 	link->readonly = config->readonly;
 	snprintf(link->name, sizeof(link->name), "%s", config->name);
+	snprintf(link->session, sizeof(link->session), "%s", config->session ? config->session : "");
 	if (config->promised) {
 		link->disk.facts = *config->promised;
 		link->has_promised = true;

@@ -55,6 +55,7 @@ struct link_config {
 	struct loop *loop;	  /* borrowed: outlives the link */
 	const char *uri;	  /* borrowed: outlives the link; whatever libnbd takes */
 	const char *name;	  /* copied: for the log; without secrets */
+	const char *session;	  /* copied: session_name_text() of this connection; NULL: none */
 	bool readonly;		  /* never change the export, even if the server would let us */
 	struct link_watch *watch; /* borrowed: outlives the link; NULL: nobody */
 	struct link_sizes *sizes; /* borrowed: outlives the link; NULL: nobody */

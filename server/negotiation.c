@@ -102,6 +102,7 @@ static void forget_contexts(struct negotiation *negotiation)
 	free(negotiation->status_of);
 	negotiation->status_of = NULL;
 	negotiation->contexts = 0;
+	negotiation->lineage.identity = 0;
 }
 
 /* What it would be with @export. Names tell: a folder's file is another object whenever it is opened. */
@@ -346,6 +347,16 @@ static void select_context(struct negotiation *negotiation, const struct option 
 	reply_context(negotiation, option->number, context, name);
 }
 
+/* It is told in a query that selects nothing. */
+static void take_lineage(struct negotiation *negotiation, const struct meta_query *query)
+{
+	uint32_t length;
+	const char *text = meta_query_behind(query, NBD_CONTEXT_SESSION, &length);
+
+	if (text)
+		lineage_parse(text, length, &negotiation->lineage);
+}
+
 static void on_set_meta_context(struct negotiation *negotiation, const struct option *option)
 {
 	char verifier[VERIFIER_NAME_SIZE];
@@ -357,6 +368,7 @@ static void on_set_meta_context(struct negotiation *negotiation, const struct op
 		return;
 	if (meta_query_has(&query, NBD_CONTEXT_ALLOCATION))
 		select_context(negotiation, option, META_ALLOCATION, NBD_CONTEXT_ALLOCATION);
+	take_lineage(negotiation, &query);
 	if (meta_query_has_prefix(&query, NBD_CONTEXT_VNBD)) {
 		negotiation->verifier = name_verifier(negotiation, &query, verifier);
 		if (negotiation->verifier && asks_for_verifier(&query, verifier))
