@@ -1,11 +1,24 @@
 /* client/dial.c -- libnbd's state machine, up to the end of the handshake. */
 #include "client/dial.h"
 
+#include <dlfcn.h>
 #include <ev.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "client/nbd_error.h"
 #include "client/trust.h"
+
+/* libnbd asks for extended headers from 1.18 on, unless told otherwise; the socket engine does not speak them, and no command of
+ * ours needs them. Looked for when we run: we may have been built with an older one. */
+static void decline_extended_headers(struct nbd_handle *nbd)
+{
+	int (*request)(struct nbd_handle * nbd, bool request);
+
+	*(void **)&request = dlsym(RTLD_DEFAULT, "nbd_set_request_extended_headers");
+	if (request)
+		request(nbd, false);
+}
 
 struct nbd_handle *dial_begin(const char *uri, const char *session, char why[DIAL_WHY_SIZE])
 {
@@ -24,6 +37,7 @@ struct nbd_handle *dial_begin(const char *uri, const char *session, char why[DIA
 	nbd_set_strict_mode(nbd, 0);
 	/* A read that succeeds fills its buffer; a server that lies can only show a guest its own memory. */
 	nbd_set_pread_initialize(nbd, false);
+	decline_extended_headers(nbd);
 	if ((!session || nbd_add_meta_context(nbd, session) == 0) && nbd_aio_connect_uri(nbd, uri) == 0)
 		return nbd;
 	libnbd_why(uri, why, DIAL_WHY_SIZE);
