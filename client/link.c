@@ -750,6 +750,11 @@ void link_promise_size(struct link *link, uint64_t bytes)
 	link->disk.facts.size = bytes;
 }
 
+bool link_is_ready(const struct link *link)
+{
+	return link->state == LINK_READY && !link->doomed;
+}
+
 unsigned link_load(const struct link *link)
 {
 	return link->load;

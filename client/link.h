@@ -91,5 +91,8 @@ void link_renew(struct link *link);
 /* What the server offers on the present or latest connection; NULL before the first. */
 const struct offer *link_offer(const struct link *link);
 
+/* Whether a request that is submitted now goes out at once. */
+bool link_is_ready(const struct link *link);
+
 /* Requests that were submitted and are not done. */
 unsigned link_load(const struct link *link);
