@@ -26,12 +26,18 @@
 #include "client/session_name.h"
 #include "client/link_state.h"
 #include "conf/container.h"
-#include "conf/log.h"
+#include "conf/log_limit.h"
 
 /* Probes to an idle peer; unanswered until LINK_SILENCE_MS is over, they end the connection. */
 #define LINK_PROBE_S 5
 
 #define LINK_NAME_SIZE 300
+
+/* A server may end connections as often as it likes. */
+#define LOSS_LINES_PER_S 20
+
+static struct log_limit loss_lines =
+	LOG_LIMIT(LOSS_LINES_PER_S, "more connections lost or made again than this log tells");
 
 struct link {
 	struct disk disk;
@@ -53,6 +59,7 @@ struct link {
 	bool proved;	   /* this connection has answered a command */
 	struct offer offer;
 	unsigned backoff_ms;	  /* before the next dial */
+	ev_tstamp dialled_at;	  /* loop time of the latest dial */
 	ev_tstamp drain_deadline; /* loop time */
 	ev_tstamp lost_at; /* loop time of the latest loss of a connection that worked; 0: none since READY */
 	char why[OFFER_WHY_SIZE];  /* why this dial or connection failed */
@@ -494,6 +501,7 @@ static enum link_event enter_dialling(struct link *link)
 
 	link->doomed = false;
 	link->proved = false;
+	link->dialled_at = loop_now(link->loop);
 	link->nbd = dial_begin(link->uri, link->session[0] ? link->session : NULL, why);
 	if (!link->nbd) {
 		doom(link, why);
@@ -573,8 +581,8 @@ static enum link_event enter_replaying(struct link *link)
 static enum link_event enter_ready(struct link *link)
 {
 	if (link->lost_at > 0)
-		log_info(
-			"%s: connected again after %.1f s", link->name, loop_now(link->loop) - link->lost_at);
+		log_limited(&loss_lines, LOG_INFO, "%s: connected again after %.1f s", link->name,
+			loop_now(link->loop) - link->lost_at);
 	link->lost_at = 0;
 	link->told[0] = '\0';
 	tell_watch(link, NULL);
@@ -599,7 +607,8 @@ static void tell_loss(struct link *link, enum link_state from)
 		snprintf(link->why, sizeof(link->why), "the server closed the connection");
 	if (from == LINK_READY || from == LINK_DRAINING) {
 		link->lost_at = loop_now(link->loop);
-		log_warning("%s: connection lost: %s; requests wait: %u", link->name, link->why, link->load);
+		log_limited(&loss_lines, LOG_WARNING, "%s: connection lost: %s; requests wait: %u",
+			link->name, link->why, link->load);
 	} else if (link->has_promised && strcmp(link->why, link->told) != 0) {
 		/* From REPLAYING it is a server that is there but does not keep its promise. */
 		log_line(from == LINK_REPLAYING ? LOG_ERROR : LOG_WARNING, "%s: %s; trying again", link->name,
@@ -610,11 +619,12 @@ static void tell_loss(struct link *link, enum link_state from)
 		tell_watch(link, link->why);
 }
 
-/* A connection that answered something is dialled again at once; one that never did makes us patient. */
-static unsigned next_backoff_ms(unsigned before_ms, bool proved)
+/* A connection that answered something is dialled again at once; one that never did makes us patient.
+ * @before_ms: the backoff before it was dialled; @age_ms: since then. */
+static unsigned next_backoff_ms(unsigned before_ms, bool proved, double age_ms)
 {
 	if (proved)
-		return 0;
+		return age_ms < LINK_BACKOFF_MIN_MS ? LINK_BACKOFF_MIN_MS : 0;
 	if (before_ms < LINK_BACKOFF_MIN_MS)
 		return LINK_BACKOFF_MIN_MS;
 	return before_ms * 2 < LINK_BACKOFF_MAX_MS ? before_ms * 2 : LINK_BACKOFF_MAX_MS;
@@ -636,7 +646,8 @@ static enum link_event enter_down(struct link *link)
 	for (struct command *command = link->unsent.first; command; command = command->next)
 		command_restart(command, &link->flats);
 	end_recalled(link);
-	link->backoff_ms = next_backoff_ms(link->backoff_ms, link->proved);
+	link->backoff_ms = next_backoff_ms(
+		link->backoff_ms, link->proved, 1e3 * (loop_now(link->loop) - link->dialled_at));
 	wake_timer(link, link->backoff_ms / 1e3);
 	return LINK_NOTHING;
 }

@@ -23,7 +23,8 @@
 /* Connect, TLS and handshake together; a server that is busy for longer is as good as away. */
 #define LINK_DIAL_MS 10000u
 
-/* Between a failed dial and the next, doubling from the first to the last. The first dial after a loss is made at once.
+/* Between a failed dial and the next, doubling from the first to the last. The first dial after a loss is made at once, but
+ * not sooner than the first of these after the one before: a server may end each connection as soon as it was used.
  * A guest waits: often enough that it resumes as soon as the server is back. */
 #define LINK_BACKOFF_MIN_MS 50u
 #define LINK_BACKOFF_MAX_MS 2000u
