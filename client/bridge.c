@@ -157,10 +157,19 @@ static int connect_first(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return 0;
 }
 
+/* No guest can ask for a fast zero or a hint, and one connection needs no others: a server that comes back without is welcome. */
+static void promise_what_is_used(struct bridge *bridge, unsigned threads)
+{
+	bridge->facts.can_fast_zero = bridge->facts.can_cache = false;
+	bridge->facts.can_multi_conn &= threads * bridge->connections > 1;
+	link_promise(bridge->threads[0].links[0], &bridge->facts);
+}
+
 static int connect_others(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 {
 	unsigned threads = choose_threads(bridge);
 
+	promise_what_is_used(bridge, threads);
 	while (bridge->thread_count < threads)
 		if (add_thread(bridge, why))
 			return -1;

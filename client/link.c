@@ -756,6 +756,11 @@ const struct offer *link_offer(const struct link *link)
 	return link->has_offer ? &link->offer : NULL;
 }
 
+void link_promise(struct link *link, const struct disk_facts *facts)
+{
+	link->disk.facts = *facts;
+}
+
 void link_promise_size(struct link *link, uint64_t bytes)
 {
 	link->disk.facts.size = bytes;

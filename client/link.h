@@ -77,6 +77,10 @@ void link_free(struct link *link);
  * to pass disk_check() with them. */
 struct disk *link_disk(struct link *link);
 
+/* link_promise() - of what the first connection offered, the guest was told this: @facts, no more than that. Before the loop
+ * runs again. */
+void link_promise(struct link *link, const struct disk_facts *facts);
+
 /* link_promise_size() - the guest was told another size: from now on connections have to be as large as that. Any
  * thread. */
 void link_promise_size(struct link *link, uint64_t bytes);
