@@ -37,7 +37,7 @@ struct command {
 	void *flat; /* owned: from the link's pool, for @length bytes; NULL: none */
 	int status; /* of the answered command: 0 or -errno */
 
-	/* The socket engine's, while it has the command in flight. */
+	/* The engine's that has the command in flight; but for received, the socket engine's alone. */
 	struct {
 		uint64_t cookie;   /* 0: not in flight */
 		uint64_t sent_at;  /* bytes of the connection up to the command's last */
