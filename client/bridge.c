@@ -88,6 +88,7 @@ static int dial(struct bridge *bridge, struct bridge_thread *thread, const struc
 		.uri = bridge->config->uri,
 		.name = bridge->name,
 		.session = session,
+		.replay_bytes = bridge->config->replay_bytes,
 		.readonly = bridge->config->readonly,
 		.watch = &dial.watch,
 		.sizes = capacity_sizes(bridge->capacity, &thread->loop),
@@ -135,6 +136,9 @@ static unsigned choose_threads(struct bridge *bridge)
 	unsigned wanted = config->threads ? config->threads : min(cpu_count(), BRIDGE_THREADS_USUAL);
 	unsigned threads = min(config->num_queues, wanted);
 
+	bridge->connections = 1;
+	if (config->replay_bytes)
+		return 1;
 	bridge->connections = config->connections;
 	if (bridge->facts.can_multi_conn || threads * config->connections == 1)
 		return threads;

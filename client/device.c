@@ -270,6 +270,7 @@ static void set_up(struct device *device)
 		.threads = config->threads,
 		.connections = config->connections ? config->connections : 1,
 		.serial = config->serial,
+		.replay_bytes = config->replay_bytes,
 		.place = config->vduse ? device->vduse_place : config->socket_path,
 		.readonly = config->readonly,
 	};

@@ -30,10 +30,10 @@ int link_new(const struct link_config *config, struct link **out)
 
 	if (!link)
 		return -ENOMEM;
-	if (flat_pool_init(&link->flats)) {
-		free(link);
-		return -ENOMEM;
-	}
+	if (flat_pool_init(&link->flats))
+		goto free_link;
+	if (replay_init(&link->replay, config->replay_bytes))
+		goto fini_flats;
 	link->disk.ops = &link_ops;
 	link->loop = config->loop;
 	link->uri = config->uri;
@@ -53,6 +53,12 @@ int link_new(const struct link_config *config, struct link **out)
 	init_watchers(link);
 	*out = link;
 	return 0;
+
+fini_flats:
+	flat_pool_fini(&link->flats);
+free_link:
+	free(link);
+	return -ENOMEM;
 }
 
 /* NBD_CMD_DISC, if it can leave at once: a server then knows that nothing went wrong. */
@@ -71,6 +77,7 @@ void link_free(struct link *link)
 	ev_timer_stop(link->loop->ev, &link->on_timer);
 	loop_remove_turn(link->loop, &link->turn);
 	link_hang_up(link);
+	replay_fini(&link->replay);
 	flat_pool_fini(&link->flats);
 	free(link);
 }

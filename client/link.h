@@ -1,7 +1,8 @@
 /* client/link.h -- one NBD session as a disk, on one loop: it dials, it is lost, it dials again; no request notices.
  *
  * A lost connection is not an I/O error. Requests in flight are kept in order and sent again on the next connection,
- * from their first byte; new ones wait. Only what the server answers ends a request. So a request may take as long as
+ * from their first byte; new ones wait. A server that knows vnbd-namespace.md carries out nothing of the lost connection after
+ * that. Only what the server answers ends a request. So a request may take as long as
  * the server stays away, and done() of a write never runs for a connection that died under it. Who cannot wait may
  * recall it (disk_recall()): it comes back at once where there is no connection or it is not on one yet, else when it
  * is answered or its connection is lost.
@@ -60,6 +61,9 @@ struct link_config {
 	bool readonly;		  /* never change the export, even if the server would let us */
 	struct link_watch *watch; /* borrowed: outlives the link; NULL: nobody */
 	struct link_sizes *sizes; /* borrowed: outlives the link; NULL: nobody */
+	/* What is done and not yet flushed is kept, in so much memory (client/replay.h), and sent again where the server may have
+	 * lost it; 0: not. Only for a disk that has no other link. */
+	size_t replay_bytes;
 	/* copied: what the guest has been promised, every connection has to keep it; NULL: what the first one offers
 	 * is promised. */
 	const struct disk_facts *promised;

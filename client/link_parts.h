@@ -4,6 +4,7 @@
  *   link_states.c    the states: dialling, connections, timers, and what the log is told
  *   link_requests.c  requests out and answers in; recalling
  *   link_renew.c     the end of a connection that is given up on purpose
+ *   link_replay.c    what is done and not yet flushed: kept, and sent again where the server may have lost it
  *
  * L1  A request that was submitted is in exactly one place until done(): waiting (a block request), or as a command in
  *     unsent, sent or answered.
@@ -18,14 +19,27 @@
 #pragma once
 
 #include "client/command_list.h"
+#include "client/dial.h"
 #include "client/engine.h"
 #include "client/link.h"
 #include "client/link_state.h"
+#include "client/replay.h"
 #include "client/session_name.h"
 #include "conf/container.h"
 #include "conf/loop.h"
 
 #define LINK_NAME_SIZE 300
+
+/* Commands that send again what was kept, at a time. */
+#define LINK_AGAIN_MAX 16u
+
+/* Of link->commands, behind those of requests, the one at the same place carries it out. */
+struct again_slot {
+	struct link *link; /* borrowed: has us */
+	bool busy;
+	struct block_req req;
+	struct iovec iov;
+};
 
 struct link {
 	struct disk disk;
@@ -68,7 +82,19 @@ struct link {
 	} last_flush;
 	unsigned load;
 	struct flat_pool flats;
-	struct command commands[LINK_COMMANDS_MAX];
+	/* link_replay.c's */
+	struct replay replay;
+	struct dial_verifier verifier; /* of this connection */
+	uint64_t verifier_kept;
+	bool sync_failed;
+	struct {
+		bool running;
+		uint64_t at; /* in replay: what is sent next */
+		unsigned in_flight;
+		struct command_list unsent;
+		struct again_slot slots[LINK_AGAIN_MAX];
+	} again;
+	struct command commands[LINK_COMMANDS_MAX + LINK_AGAIN_MAX];
 };
 
 static inline struct link *link_of(struct disk *disk)
@@ -118,5 +144,34 @@ void link_end_recalled(struct link *link);
 
 /* -- link_renew.c ------------------------------------------------------------------------------------------------- */
 
+/* link_start_flush() - a flush of ours goes first, unless one is running.
+ * Returns false: not before another command has ended. */
+bool link_start_flush(struct link *link);
+
 /* link_next_of_draining() - what follows in DRAINING now that something has ended. */
 enum link_event link_next_of_draining(struct link *link);
+
+/* -- link_replay.c ------------------------------------------------------------------------------------------------ */
+
+/* link_replay_admits() - whether there is room to keep the next command of this request, of @length bytes, which is reserved;
+ * or it is none that is kept. link_replay_withdraw() - it is not sent after all. */
+bool link_replay_admits(struct link *link, struct command *command, uint64_t length);
+void link_replay_withdraw(struct link *link, struct command *command, uint64_t length);
+
+/* link_replay_note() - @command was answered; before command_advance(). May change its status. */
+void link_replay_note(struct link *link, struct command *command);
+
+/* link_replay_makes_room() - begin a flush of ours. Returns whether a command for it is there to be sent. */
+bool link_replay_makes_room(struct link *link);
+
+/* link_replay_begin() - a new connection: does what is kept have to be sent again? link_replay_lose() - it is lost. */
+void link_replay_begin(struct link *link);
+void link_replay_lose(struct link *link);
+
+/* link_replay_is_running() - nothing else is to be sent. link_replay_next() - the next command of it, in again.unsent; NULL: none
+ * now; or it has ended, and is not running any more. */
+bool link_replay_is_running(const struct link *link);
+struct command *link_replay_next(struct link *link);
+
+/* Whether @command is one of those. */
+bool link_is_again(const struct link *link, const struct command *command);

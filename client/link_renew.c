@@ -12,15 +12,18 @@ static void on_last_flush(struct block_req *req, int status)
 	link->last_flush.failed = status != 0;
 }
 
-static void start_last_flush(struct link *link)
+bool link_start_flush(struct link *link)
 {
 	struct command *command = command_list_take(&link->idle);
 
+	if (!command)
+		return false;
 	link->last_flush.running = true;
 	link->last_flush.req = (struct block_req){ .op = BLOCK_FLUSH, .done = on_last_flush };
 	link->load++;
 	command_start(command, &link->last_flush.req);
-	command_list_append(&link->unsent, command);
+	command_list_prepend(&link->unsent, command);
+	return true;
 }
 
 static bool needs_last_flush(const struct link *link)
@@ -41,7 +44,7 @@ enum link_event link_next_of_draining(struct link *link)
 		engine_disconnect(link->engine);
 		return LINK_DRAINED;
 	}
-	start_last_flush(link);
+	link_start_flush(link);
 	return LINK_NOTHING;
 }
 

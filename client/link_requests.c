@@ -5,8 +5,17 @@
 
 static struct command_limits limits_of(const struct link *link)
 {
-	return (struct command_limits){ link->offer.command_data_max, link->offer.native_fua,
-		link->engine->scatters };
+	uint32_t data_max = link->offer.command_data_max;
+
+	if (link->replay.ring && data_max > REPLAY_DATA_MAX)
+		data_max = REPLAY_DATA_MAX;
+	return (struct command_limits){ data_max, link->offer.native_fua, link->engine->scatters };
+}
+
+/* Where it waits to be sent. */
+static struct command_list *unsent_of(struct link *link, const struct command *command)
+{
+	return link_is_again(link, command) ? &link->again.unsent : &link->unsent;
 }
 
 static struct link *link_of_engine(struct engine_owner *owner)
@@ -36,6 +45,11 @@ static struct command *next_unsent(struct link *link)
 	struct block_req *req = link->waiting;
 	struct command *command;
 
+	if (link_replay_is_running(link)) {
+		command = link_replay_next(link);
+		if (command || link_replay_is_running(link))
+			return command;
+	}
 	if (link->unsent.first || link->state != LINK_READY || !req)
 		return link->unsent.first;
 	command = command_list_take(&link->idle);
@@ -54,20 +68,32 @@ static bool send_one(struct link *link)
 {
 	struct command_limits limits = limits_of(link);
 	struct command *command = link->doomed ? NULL : next_unsent(link);
+	uint64_t length;
 
-	if (!command || !command_prepare(command, &limits, &link->flats))
+	if (!command)
 		return false;
-	command_list_remove(&link->unsent, command);
+	length = command_cut(command, &limits);
+	if (!link_replay_admits(link, command, length))
+		return link_replay_makes_room(link);
+	if (!command_prepare(command, &limits, &link->flats)) {
+		link_replay_withdraw(link, command, length);
+		return false;
+	}
+	command->mark = replay_mark(&link->replay);
+	command_list_remove(unsent_of(link, command), command);
 	command_list_append(&link->sent, command);
 	if (engine_issue(link->engine, command))
 		return true;
 	command_list_remove(&link->sent, command);
-	command_list_prepend(&link->unsent, command);
+	command_list_prepend(unsent_of(link, command), command);
+	link_replay_withdraw(link, command, length);
 	return false;
 }
 
 void link_send(struct link *link)
 {
+	if (link->replay.ring && link->state == LINK_READY && replay_is_filling(&link->replay))
+		link_replay_makes_room(link);
 	while (send_one(link))
 		;
 	if (!link->doomed)
@@ -80,8 +106,10 @@ static void end_request(struct link *link, struct command *command)
 	struct block_req *req = command->req;
 	int status = command->status;
 
-	command_list_append(&link->idle, command);
-	link->load--;
+	if (!link_is_again(link, command)) {
+		command_list_append(&link->idle, command);
+		link->load--;
+	}
 	req->done(req, status);
 }
 
@@ -91,8 +119,10 @@ void link_take_answers(struct link *link)
 	struct command *command;
 
 	while ((command = command_list_take(&link->answered))) {
+		if (link->replay.ring)
+			link_replay_note(link, command);
 		if (command_advance(command, &limits, &link->flats))
-			command_list_prepend(&link->unsent, command);
+			command_list_prepend(unsent_of(link, command), command);
 		else
 			end_request(link, command);
 	}

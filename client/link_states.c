@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "client/dial.h"
 #include "conf/log_limit.h"
 
 /* Probes to an idle peer; unanswered until LINK_SILENCE_MS is over, they end the connection. */
@@ -49,6 +48,12 @@ void link_wake(struct link *link, double seconds)
 
 /* -- the connection ----------------------------------------------------------------------------------------------- */
 
+/* Who keeps nothing does not need to know. */
+static struct dial_verifier *verifier_of(struct link *link)
+{
+	return link->replay.ring ? &link->verifier : NULL;
+}
+
 /* While dialling, libnbd may have closed a socket and opened another of the same number, so the watcher is set anew each
  * time. */
 static void watch_dial(struct link *link)
@@ -88,6 +93,11 @@ static void watch_peer(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 }
 
+static bool has_replayed(const struct link *link)
+{
+	return !link_replay_is_running(link) && !link->unsent.first;
+}
+
 /* What follows after the engine ran: answers go up, commands go out, a lost connection is given up. */
 static void settle(struct link *link)
 {
@@ -96,7 +106,7 @@ static void settle(struct link *link)
 		link_handle(link, LINK_LOST);
 		return;
 	}
-	if (link->state == LINK_REPLAYING && !link->unsent.first) {
+	if (link->state == LINK_REPLAYING && has_replayed(link)) {
 		link_handle(link, LINK_REPLAYED);
 		return;
 	}
@@ -113,7 +123,7 @@ void link_on_dial(struct ev_loop *ev, ev_io *watcher, int revents)
 
 	(void)ev;
 	loop_assert_mine(link->loop);
-	switch (dial_step(link->nbd, link->uri, revents, why)) {
+	switch (dial_step(link->nbd, link->uri, verifier_of(link), revents, why)) {
 	case DIAL_GOES_ON:
 		watch_dial(link);
 		break;
@@ -179,7 +189,7 @@ void link_on_turn(struct loop_turn *turn)
 	link_send(link);
 	if (!link->doomed)
 		watch_engine(link);
-	if (link->doomed || link->answered.first || (link->state == LINK_REPLAYING && !link->unsent.first))
+	if (link->doomed || link->answered.first || (link->state == LINK_REPLAYING && has_replayed(link)))
 		link_wake(link, 0.);
 }
 
@@ -191,14 +201,15 @@ static enum link_event enter_dialling(struct link *link)
 
 	link->doomed = false;
 	link->proved = false;
+	link->verifier = (struct dial_verifier){ 0 };
 	link->dialled_at = loop_now(link->loop);
-	link->nbd = dial_begin(link->uri, link->session[0] ? link->session : NULL, why);
+	link->nbd = dial_begin(link->uri, link->session[0] ? link->session : NULL, verifier_of(link), why);
 	if (!link->nbd) {
 		link_doom(link, why);
 		return LINK_LOST;
 	}
 	link_wake(link, LINK_DIAL_MS / 1e3);
-	if (dial_step(link->nbd, link->uri, 0, why) == DIAL_DONE)
+	if (dial_step(link->nbd, link->uri, verifier_of(link), 0, why) == DIAL_DONE)
 		return LINK_UP;
 	watch_dial(link);
 	return LINK_NOTHING;
@@ -242,7 +253,7 @@ static bool accept_offer(struct link *link)
 
 static bool take_connection(struct link *link)
 {
-	struct command_pool pool = { link->commands, LINK_COMMANDS_MAX };
+	struct command_pool pool = { link->commands, LINK_COMMANDS_MAX + LINK_AGAIN_MAX };
 
 	/* libnbd may close its own socket now. */
 	link_unwatch(link);
@@ -262,10 +273,11 @@ static enum link_event enter_replaying(struct link *link)
 		return LINK_LOST;
 	watch_peer(link->engine->fd);
 	watch_engine(link);
+	link_replay_begin(link);
 	link_send(link);
 	if (link->doomed)
 		return LINK_LOST;
-	return link->unsent.first ? LINK_NOTHING : LINK_REPLAYED;
+	return has_replayed(link) ? LINK_REPLAYED : LINK_NOTHING;
 }
 
 static enum link_event enter_ready(struct link *link)
@@ -332,6 +344,7 @@ static enum link_event enter_down(struct link *link)
 {
 	link_unwatch(link);
 	link_hang_up(link);
+	link_replay_lose(link);
 	command_list_join(&link->sent, &link->unsent);
 	for (struct command *command = link->unsent.first; command; command = command->next)
 		command_restart(command, &link->flats);
