@@ -41,10 +41,11 @@ ALL_CFLAGS += -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapp
 ALL_LDFLAGS += -fprofile-instr-generate
 endif
 
-SERVER_LIBS := -luring -lev -lgnutls -lsystemd -ljansson -lm
+# libsystemd is loaded where it is needed: server/service_manager.h.
+SERVER_LIBS := -luring -lev -lgnutls -ljansson -lm
 CLIENT_LIBS := -lnbd -luring -lev -lmnl
 CTL_LIBS := -ljansson
-ALL_LIBS := $(CLIENT_LIBS) -lgnutls -lsystemd $(CTL_LIBS) -lm
+ALL_LIBS := $(CLIENT_LIBS) -lgnutls $(CTL_LIBS) -lm
 
 # make V=1 shows the commands.
 Q := $(if $(V),,@)

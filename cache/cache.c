@@ -43,7 +43,8 @@ struct cache {
 	_Atomic(struct disk *) next;
 	unsigned flags_added[BLOCK_OPS]; /* to every request of that kind */
 	unsigned flags_kept;
-	bool passes_flush;
+	bool passes_flush,
+		obeys_flush; /* only the second: there is nothing left to do, as long as all went well */
 };
 
 static int cache_submit(struct disk *disk, struct block_req *req)
@@ -51,7 +52,7 @@ static int cache_submit(struct disk *disk, struct block_req *req)
 	struct cache *cache = container_of(disk, struct cache, disk);
 
 	if (req->op == BLOCK_FLUSH && !cache->passes_flush)
-		return 0;
+		return cache->obeys_flush && disk_has_lost(cache->below) ? -EIO : 0;
 	req->flags = (req->flags & cache->flags_kept) | cache->flags_added[req->op];
 	return disk_submit(atomic_load_explicit(&cache->next, memory_order_acquire), req);
 }
@@ -87,6 +88,7 @@ static void take_mode(struct cache *cache, const struct mode *mode)
 	cache->disk.ops = &ops;
 	cache->disk.facts = cache->below->facts;
 	cache->flags_kept = mode->obey_flush ? ~0u : ~(unsigned)BLOCK_FUA;
+	cache->obeys_flush = mode->obey_flush;
 	cache->passes_flush = mode->obey_flush && !mode->every_write_stable;
 	if (mode->every_write_stable) {
 		cache->flags_added[BLOCK_WRITE] = BLOCK_FUA;

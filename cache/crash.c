@@ -43,11 +43,23 @@ static bool is_durable(const struct history_request *request, uint64_t at, uint6
 	return request->flags & BLOCK_FUA || request->completed < covered;
 }
 
-static uint64_t sectors_of(const struct history_request *request, uint32_t tear_size)
+static uint64_t sectors_of(const struct history_request *request, uint64_t tear_size)
 {
 	uint64_t first = request->offset / tear_size;
 
 	return (request->offset + request->length + tear_size - 1) / tear_size - first;
+}
+
+static_assert(CRASH_PARTS_MAX > BLOCK_DATA_MAX / 512, "each sector of a write has its own luck");
+
+/* What is torn as a whole, bytes: a sector, or, of a trim or zero of a large disk, many of them. */
+static uint64_t grain_of(const struct history_request *request, uint32_t tear_size)
+{
+	uint64_t grain = tear_size;
+
+	while (sectors_of(request, grain) > CRASH_PARTS_MAX)
+		grain *= 2;
+	return grain;
 }
 
 static void count_optional(struct crash *crash, uint32_t tear_size)
@@ -250,7 +262,7 @@ static int add_torn(struct parts *parts, const struct crash_change *change, stru
 {
 	const struct history_request *request = change->change->request;
 	uint64_t end = request->offset + request->length, next;
-	uint32_t grid = luck->choice->tear_size;
+	uint64_t grid = grain_of(request, luck->choice->tear_size);
 
 	for (uint64_t at = request->offset; at < end; at = next) {
 		next = (at / grid + 1) * grid < end ? (at / grid + 1) * grid : end;

@@ -20,6 +20,10 @@
 
 #include "cache/history.h"
 
+/* Parts of one change that are drawn for themselves. Covers every write; a trim of a disk of gigabytes, as mkfs does it, is torn in
+ * larger parts than sectors, or a single state would take gigabytes of memory. */
+#define CRASH_PARTS_MAX 65537u
+
 enum crash_kind {
 	CRASH_NONE,	  /* what is durable, and nothing else */
 	CRASH_ALL,	  /* everything that was submitted */

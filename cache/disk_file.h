@@ -10,6 +10,8 @@
  * Two open file descriptions: data goes through one, fdatasync through the other, on which no RWF_DSYNC write is ever
  * made. The kernel reports a lost page once to each description, and to whoever syncs first: were there only one, a
  * FUA write that fails would take away the error that the next flush owes to an earlier, completed write of that page.
+ * Where FUA writes go into the page cache, there is a third, since they would take it away from each other, too
+ * (cache/witness.h).
  *
  * Its block_size_min is the grid of O_DIRECT, 1 without. With O_DIRECT, data must also be on the memory grid, and if
  * the file ends with a part of a block (its tail), a read or write lies before the tail or inside it, where it may have

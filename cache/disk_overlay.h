@@ -7,7 +7,7 @@
  * - the durable map says of a block that it is here only when its data has been synced, so a power cut at any moment
  *   leaves each block either as it was or as it was written;
  * - the volatile map is written with every new block before the write completes, and outlives a killed server in the
- *   page cache, together with the data; it counts in the same boot of the machine alone.
+ *   page cache, together with the data; it counts in the same boot of the machine alone, and not in a snapshot of the device.
  *
  * A trim of what is in the base does nothing: reads go on finding it. Requests of any extent are taken; a write of a part
  * of a new block reads the rest of it from the base.

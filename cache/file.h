@@ -1,4 +1,4 @@
-/* cache/file.h -- the inside of a file's disk, for disk_file.c and file_space.c alone. */
+/* cache/file.h -- the inside of a file's disk, for disk_file.c, file_data.c and file_space.c alone. */
 #pragma once
 
 #include <stdatomic.h>
@@ -9,6 +9,7 @@
 #include "cache/inline_read.h"
 #include "cache/inline_write.h"
 #include "cache/seeker.h"
+#include "cache/witness.h"
 
 /* Ways to zero bytes without writing them, cheapest first. */
 enum space_way { SPACE_PUNCH, SPACE_ZERO, SPACE_WAYS };
@@ -26,6 +27,7 @@ struct file {
 	bool tells; /* clients do not decide how often it is opened: what it did is worth a line of the log */
 	struct file_lock lock;
 	struct flush flush;
+	struct witness witness; /* for writes with RWF_DSYNC into the page cache */
 	struct inline_gate gate;
 	struct inline_reads reads;
 	struct seeker seeker;
@@ -35,10 +37,9 @@ struct file {
 
 struct file *file_of(struct disk *disk);
 
-/* The description for data at @offset. */
-int file_fd_for(const struct file *file, uint64_t offset);
-
-/* Carry out a trim, zero or cache request; as disk_submit(). */
+/* Carry out a request; as disk_submit(). */
+int file_read(struct file *file, struct block_req *req);
+int file_write(struct file *file, struct block_req *req);
 int file_trim(struct file *file, struct block_req *req);
 int file_zero(struct file *file, struct block_req *req);
 int file_cache(struct file *file, struct block_req *req);

@@ -1,5 +1,6 @@
 /* cache/main.c -- vnbd-replay: what the command line says, and an exit status. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -331,6 +332,8 @@ int main(int argc, char **argv)
 	int status;
 
 	log_open(cmdline.program, LOG_INFO);
+	/* An image may not be as long as the operator's limit allows: an error like others. */
+	signal(SIGXFSZ, SIG_IGN);
 	settings.replay.program = calloc((size_t)argc + 1, sizeof(char *));
 	if (!settings.replay.program) {
 		log_error("out of memory");

@@ -266,15 +266,32 @@ int overlay_file_check(int fd, const char *path, const struct overlay_base *base
 
 /* Its maps. */
 
-static void read_boot(char boot[64])
+static void read_boot(char *boot, size_t size)
 {
 	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, boot, 63);
+	ssize_t got = fd < 0 ? -1 : read(fd, boot, size - 1);
 
 	boot[got > 0 ? got : 0] = '\0';
 	boot[strcspn(boot, "\n")] = '\0';
 	if (fd >= 0)
 		close(fd);
+}
+
+/* Returns 0 or -errno. */
+static int lifetime_of(int fd, struct overlay_lifetime *out)
+{
+	struct statx found;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &found) < 0)
+		return -errno;
+	*out = (struct overlay_lifetime){
+		.device = (uint64_t)found.stx_dev_major << 32 | found.stx_dev_minor,
+		.inode = found.stx_ino,
+	};
+	if (found.stx_mask & STATX_BTIME)
+		out->birth_ns = (uint64_t)found.stx_btime.tv_sec * 1000000000u + found.stx_btime.tv_nsec;
+	read_boot(out->boot, sizeof(out->boot));
+	return 0;
 }
 
 static int load_page(
@@ -298,22 +315,23 @@ static int load_page(
 
 int overlay_file_load(int fd, const struct overlay_layout *layout, struct overlay_map *map)
 {
-	uint8_t lifetime[OVERLAY_BLOCK];
-	char boot[64];
+	uint8_t then[OVERLAY_BLOCK], bytes[OVERLAY_BLOCK];
+	struct overlay_lifetime now;
 	bool counts;
-	int error = read_at(fd, lifetime, sizeof(lifetime), OVERLAY_LIFETIME_AT);
+	int error = read_at(fd, then, sizeof(then), OVERLAY_LIFETIME_AT);
 
+	if (!error)
+		error = lifetime_of(fd, &now);
 	if (error)
 		return error;
-	read_boot(boot);
-	counts = overlay_lifetime_is(lifetime, boot);
+	counts = overlay_lifetime_counts(then, &now);
 	for (uint64_t page = 0; page < map->pages && !error; page++)
 		error = load_page(fd, layout, map, page, counts);
-	if (error || counts)
+	overlay_lifetime_write(&now, bytes);
+	if (error || memcmp(bytes, then, sizeof(bytes)) == 0)
 		return error;
 	/* Behind the map: it must not count before it is right. */
-	overlay_lifetime_write(boot, lifetime);
-	return write_at(fd, lifetime, sizeof(lifetime), OVERLAY_LIFETIME_AT);
+	return write_at(fd, bytes, sizeof(bytes), OVERLAY_LIFETIME_AT);
 }
 
 static int write_durable(int fd, const struct overlay_layout *layout, struct overlay_map *map)

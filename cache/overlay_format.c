@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define DATA_GRID (64u << 10)
-enum { VERSION = 1, MAGIC_LENGTH = 8, BOOT_LENGTH = 64 };
+enum { VERSION = 1, MAGIC_LENGTH = 8 };
 
 static const char header_magic[MAGIC_LENGTH] = "VNBDover";
 static const char lifetime_magic[MAGIC_LENGTH] = "VNBDlife";
@@ -23,11 +23,12 @@ struct header {
 
 struct lifetime {
 	char magic[MAGIC_LENGTH];
-	char boot[BOOT_LENGTH];
+	char boot[sizeof(((struct overlay_lifetime *)NULL)->boot)];
+	uint64_t device, inode, birth_ns;
 	uint64_t sum; /* of what is before */
 } __attribute__((packed));
 
-static_assert(sizeof(struct header) == 56 && sizeof(struct lifetime) == 80, "");
+static_assert(sizeof(struct header) == 56 && sizeof(struct lifetime) == 104, "");
 
 uint64_t overlay_sum(uint64_t sum, const void *bytes, uint64_t length)
 {
@@ -98,24 +99,38 @@ int overlay_header_read(const uint8_t bytes[OVERLAY_BLOCK], struct overlay_base 
 	return 0;
 }
 
-void overlay_lifetime_write(const char *boot, uint8_t out[OVERLAY_BLOCK])
+static uint64_t lifetime_sum(const struct lifetime *lifetime)
 {
-	struct lifetime lifetime = { .sum = 0 };
-
-	assert(strlen(boot) < BOOT_LENGTH);
-	memset(out, 0, OVERLAY_BLOCK);
-	if (!*boot)
-		return;
-	memcpy(lifetime.magic, lifetime_magic, MAGIC_LENGTH);
-	memcpy(lifetime.boot, boot, strlen(boot));
-	lifetime.sum = htole64(overlay_sum(OVERLAY_SUM_START, &lifetime, offsetof(struct lifetime, sum)));
-	memcpy(out, &lifetime, sizeof(lifetime));
+	return htole64(overlay_sum(OVERLAY_SUM_START, lifetime, offsetof(struct lifetime, sum)));
 }
 
-bool overlay_lifetime_is(const uint8_t bytes[OVERLAY_BLOCK], const char *boot)
+void overlay_lifetime_write(const struct overlay_lifetime *lifetime, uint8_t out[OVERLAY_BLOCK])
 {
-	uint8_t wanted[OVERLAY_BLOCK];
+	struct lifetime packed = {
+		.device = htole64(lifetime->device),
+		.inode = htole64(lifetime->inode),
+		.birth_ns = htole64(lifetime->birth_ns),
+	};
 
-	overlay_lifetime_write(boot, wanted);
-	return *boot && memcmp(bytes, wanted, OVERLAY_BLOCK) == 0;
+	memset(out, 0, OVERLAY_BLOCK);
+	if (!*lifetime->boot)
+		return;
+	memcpy(packed.magic, lifetime_magic, MAGIC_LENGTH);
+	memcpy(packed.boot, lifetime->boot, strnlen(lifetime->boot, sizeof(packed.boot)));
+	packed.sum = lifetime_sum(&packed);
+	memcpy(out, &packed, sizeof(packed));
+}
+
+bool overlay_lifetime_counts(const uint8_t bytes[OVERLAY_BLOCK], const struct overlay_lifetime *now)
+{
+	struct lifetime then;
+	bool is_same_file;
+
+	memcpy(&then, bytes, sizeof(then));
+	if (!*now->boot || memcmp(then.magic, lifetime_magic, MAGIC_LENGTH) != 0 ||
+		then.sum != lifetime_sum(&then) || strncmp(then.boot, now->boot, sizeof(then.boot)) != 0)
+		return false;
+	is_same_file = le64toh(then.inode) == now->inode && le64toh(then.birth_ns) == now->birth_ns &&
+		       now->birth_ns != 0;
+	return !is_same_file || le64toh(then.device) == now->device;
 }

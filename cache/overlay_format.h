@@ -1,7 +1,7 @@
 /* cache/overlay_format.h -- an overlay's file: what stands before its data, and where.
  *
  *	0	header: which base it belongs to; written once, before the file gets its name
- *	4 KiB	lifetime: in which boot of which machine the volatile map counts
+ *	4 KiB	lifetime: in which boot of which machine, and on which device, the volatile map counts
  *	8 KiB	durable map: a bit a block of the base, the lowest bit of a byte first; set: the block is here
  *		volatile map: likewise, as long
  *		data, from a multiple of 64 KiB on: each block as far behind the first as in the base
@@ -45,9 +45,19 @@ void overlay_header_write(const struct overlay_base *base, uint8_t out[OVERLAY_B
 /* Returns 0; -EINVAL: no overlay's header; -EPROTONOSUPPORT: one of another version; -EBADMSG: a damaged one. */
 int overlay_header_read(const uint8_t bytes[OVERLAY_BLOCK], struct overlay_base *out);
 
-/* @boot: the machine's boot id, a string of up to 63 bytes; empty: not known, and no volatile map counts. */
-void overlay_lifetime_write(const char *boot, uint8_t out[OVERLAY_BLOCK]);
-bool overlay_lifetime_is(const uint8_t bytes[OVERLAY_BLOCK], const char *boot);
+/* In what the volatile map was written. */
+struct overlay_lifetime {
+	char boot[64];		/* the machine's boot id; empty: not known, and no volatile map counts */
+	uint64_t device, inode; /* the file's */
+	uint64_t birth_ns;	/* since 1970; 0: its filesystem does not tell */
+};
+
+void overlay_lifetime_write(const struct overlay_lifetime *lifetime, uint8_t out[OVERLAY_BLOCK]);
+
+/* Whether the page cache of @now, which is where the file was opened, has all that it had in the lifetime of @bytes: in the
+ * same boot of the machine, and not in a copy of the device below the filesystem, a snapshot, say, in which the same file
+ * is on another device. (A copy that was made by reading the file has all, and is another file.) */
+bool overlay_lifetime_counts(const uint8_t bytes[OVERLAY_BLOCK], const struct overlay_lifetime *now);
 
 /* FNV-1a, 64 bits, which goes on from @sum; the first @sum is OVERLAY_SUM_START. */
 #define OVERLAY_SUM_START 0xcbf29ce484222325u

@@ -10,6 +10,8 @@
 #include "cache/crc32c.h"
 
 enum { VERSION = 1, MAGIC_LENGTH = 8 };
+/* Linux has no larger errno. */
+enum { STATUS_MOST = 4095 };
 #define ENTRY_MAGIC 0x54656e76u
 
 static const char header_magic[MAGIC_LENGTH] = "VNBDrec";
@@ -175,6 +177,13 @@ static const char *check_submission(const struct record_entry *entry, uint64_t d
 	return NULL;
 }
 
+static const char *check_completion(const struct record_entry *entry, uint64_t sequence)
+{
+	if (entry->status > 0 || entry->status < -STATUS_MOST)
+		return "a status that is no errno";
+	return entry->request < sequence ? NULL : "a completion of a request that is yet to come";
+}
+
 const char *record_entry_check(const struct record_entry *entry, uint64_t sequence, uint64_t disk_size)
 {
 	if (entry->sequence != sequence)
@@ -184,7 +193,7 @@ const char *record_entry_check(const struct record_entry *entry, uint64_t sequen
 	if (entry->data_bytes > 0)
 		return "data where none belongs";
 	if (entry->event == RECORD_COMPLETED)
-		return entry->request < sequence ? NULL : "a completion of a request that is yet to come";
+		return check_completion(entry, sequence);
 	if (entry->event == RECORD_SIZE)
 		return entry->offset <= INT64_MAX ? NULL : "an impossible size";
 	return "an unknown event";

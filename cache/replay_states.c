@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cache/block.h"
@@ -65,6 +66,30 @@ static int open_unnamed(const char *path)
 	return fd;
 }
 
+/* Whether the open files @one and @other are the same. */
+static bool is_same(int one, int other)
+{
+	struct stat a, b;
+
+	return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Not to be written over what it is made of. */
+static int check_output(const struct replay_states *states)
+{
+	const struct replay *replay = states->replay;
+	int base = replay->base ? open(replay->base, O_RDONLY | O_CLOEXEC) : -1;
+	bool over_base = base >= 0 && is_same(states->output, base);
+	bool over_record = is_same(states->output, states->history->reader.fd);
+
+	if (base >= 0)
+		close(base);
+	if (over_base || over_record)
+		log_error("%s: is the %s, which would be overwritten", replay->output,
+			over_base ? "base" : "record");
+	return over_base || over_record ? -1 : 0;
+}
+
 int replay_states_init(
 	struct replay_states *states, const struct replay *replay, const struct history *history)
 {
@@ -75,7 +100,7 @@ int replay_states_init(
 		states->settled = open_unnamed(replay->output);
 	if (states->settled < 0)
 		tell(replay->output, -errno);
-	if (states->settled >= 0 && prepare_settled(states) == 0)
+	if (states->settled >= 0 && check_output(states) == 0 && prepare_settled(states) == 0)
 		return 0;
 	replay_states_fini(states);
 	return -1;

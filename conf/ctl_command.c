@@ -135,8 +135,11 @@ static json_t *number_of(const char *text)
 static json_t *seconds_of(const char *text)
 {
 	size_t length = strspn(text, "0123456789.");
+	char *end;
+	double seconds = strtod(text, &end);
 
-	return length > 0 && length < 20 && !text[length] ? json_real(strtod(text, NULL)) : NULL;
+	/* No sign, exponent or hexadecimal digits. */
+	return length > 0 && length < 20 && end == text + length && !*end ? json_real(seconds) : NULL;
 }
 
 static int set(json_t *arguments, const struct argument *row, const char *value, char *why)

@@ -1,6 +1,10 @@
 /* conf/log.c -- one line a message, one write a line. */
 #include "conf/log.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,6 +42,57 @@ int log_shows(enum log_level level)
 	return level <= most_shown;
 }
 
+/* Who reads it. Shared by all threads: between the look and the write no other may take the room that is there. */
+static struct {
+	pthread_mutex_t lock;
+	bool stalled;	 /* the last line found no room */
+	unsigned unsaid; /* lines that found none */
+} reader = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* Whether a write of one line will not wait. What is not there to be waited for, such as a closed pipe, will not. */
+static bool has_room(void)
+{
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+	int ready;
+
+	do
+		ready = poll(&out, 1, reader.stalled ? 0 : LOG_WAIT_MS);
+	while (ready < 0 && errno == EINTR);
+	return ready != 0;
+}
+
+static void put(const char *line, size_t length)
+{
+	/* Nobody is left to tell that the log cannot be written. */
+	if (write(STDERR_FILENO, line, length) < 0)
+		return;
+}
+
+static void tell_unsaid(void)
+{
+	char line[128];
+
+	put(line, (size_t)snprintf(line, sizeof(line),
+			  "%s: warning: %u lines are missing here: nobody read the log\n", program_name,
+			  reader.unsaid));
+	reader.unsaid = 0;
+}
+
+static void put_line(const char *line, size_t length)
+{
+	pthread_mutex_lock(&reader.lock);
+	reader.stalled = !has_room();
+	if (!reader.stalled && reader.unsaid) {
+		tell_unsaid();
+		reader.stalled = !has_room();
+	}
+	if (reader.stalled)
+		reader.unsaid++;
+	else
+		put(line, length);
+	pthread_mutex_unlock(&reader.lock);
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
 	char line[LOG_LINE_MAX];
@@ -54,9 +109,7 @@ void log_line(enum log_level level, const char *format, ...)
 	if (length > sizeof(line) - 1)
 		length = sizeof(line) - 1;
 	line[length++] = '\n';
-	/* Nobody is left to tell that the log cannot be written. */
-	if (write(STDERR_FILENO, line, length) < 0)
-		return;
+	put_line(line, length);
 }
 
 const char *log_quote(char *out, size_t out_size, const char *bytes, size_t length)

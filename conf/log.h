@@ -3,6 +3,10 @@
  * A line is "PROGRAM: [level: ][NAME: ]text"; errors are written as "vnbd-server: error: ...".  A message names the
  * file, export, peer and errno it is about.  Bytes that came from a peer are printed through log_quote().
  * Any thread may log; a line is one write(2), so lines never mix.
+ *
+ * A reader that stalls (a pager, a journal that hangs, a program that never reads its child's pipe) does not stop us: a
+ * line waits for it for LOG_WAIT_MS once, the following ones do not wait, and are counted instead. The next that finds room
+ * comes behind their number.
  */
 #pragma once
 
@@ -13,6 +17,9 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG, LOG_LEVELS };
 
 /* A longer line is cut: what a peer can make us write is bounded. */
 #define LOG_LINE_MAX 1024
+
+/* Long enough for a reader that is only slow, as when thousands of exports are told at the start. */
+#define LOG_WAIT_MS 500
 
 /* Set once at start-up, before the first thread: the program's name and the most talkative level shown. */
 void log_open(const char *program, enum log_level most);

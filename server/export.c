@@ -123,9 +123,9 @@ static void tell_size(struct export *export, uint64_t size)
 	export->size_told = size;
 }
 
-struct watch {
-	void (*lost)(void *context, struct export *export);
-	void *context;
+/* Those that have lost writes. They are told when no folder is locked: whoever hears of it may put a reference. */
+struct losses_seen {
+	struct export *first;
 };
 
 static void tell_loss(struct export *export)
@@ -149,14 +149,14 @@ static void look_at_size(struct export *export)
 		tell_size(export, size);
 }
 
-static void look_at_loss(const struct watch *watch, struct export *export)
+static void look_at_loss(struct losses_seen *seen, struct export *export)
 {
 	if (export->loss_told || !disk_has_lost(export->disk))
 		return;
 	export->loss_told = true;
-	tell_loss(export);
 	export->users++;
-	watch->lost(watch->context, export);
+	export->next_lost = seen->first;
+	seen->first = export;
 }
 
 static bool is_in_use(const struct export *export)
@@ -165,17 +165,17 @@ static bool is_in_use(const struct export *export)
 }
 
 /* It is not closed meanwhile. */
-static void look_at_file(void *context, struct export *export)
+static void look_at_file(void *seen, struct export *export)
 {
 	look_at_size(export);
-	look_at_loss(context, export);
+	look_at_loss(seen, export);
 }
 
-static void look_at_disk(const struct watch *watch, struct export *export)
+static void look_at_disk(struct losses_seen *seen, struct export *export)
 {
 	if (is_in_use(export))
 		look_at_size(export);
-	look_at_loss(watch, export);
+	look_at_loss(seen, export);
 }
 
 /* Who chooses one of these learns its size anyway. */
@@ -192,13 +192,18 @@ static void look_at_idle_sizes(struct exports *exports)
 void exports_measure(
 	struct exports *exports, void (*lost)(void *context, struct export *export), void *context)
 {
-	struct watch watch = { lost, context };
+	struct losses_seen seen = { NULL };
 
 	for (struct export *export = exports->first; export; export = export->next) {
 		if (export->folder)
-			export_folder_for_each(export->folder, look_at_file, &watch);
+			export_folder_for_each(export->folder, look_at_file, &seen);
 		else
-			look_at_disk(&watch, export);
+			look_at_disk(&seen, export);
+	}
+	for (struct export *export = seen.first, *next; export; export = next) {
+		next = export->next_lost;
+		tell_loss(export);
+		lost(context, export);
 	}
 	look_at_idle_sizes(exports);
 }

@@ -34,6 +34,7 @@ struct export
 	uint64_t size_told; /* bytes, as the log knows */
 	struct verifier verifier;
 	bool loss_told;		      /* the log and the clients know of a failed sync */
+	struct export *next_lost;     /* of those that are about to be told */
 	bool down;		      /* it has no power, and takes no clients */
 	struct fault_set faults;      /* what its description says, and what is added while it is open */
 	struct disk *record;	      /* owned; a layer of disk's; NULL: it has never been recorded */

@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "server/service_manager.h"
 #include "server/socket_kind.h"
 
 static void name_socket(struct inherited *out, unsigned i, const char *name)
@@ -20,7 +21,7 @@ static void name_socket(struct inherited *out, unsigned i, const char *name)
 int inherited_take(struct inherited *out, char *why, size_t why_size)
 {
 	char **names = NULL;
-	int count = sd_listen_fds_with_names(1, &names);
+	int count = service_sockets(&names);
 	int status = 0;
 
 	out->count = 0;

@@ -373,6 +373,8 @@ static void prepare_process(const struct settings *settings)
 {
 
 	signal(SIGPIPE, SIG_IGN);
+	/* A file may not be made longer than the operator's limit: an error like others. */
+	signal(SIGXFSZ, SIG_IGN);
 	/* Large buffers go back to the system when they are freed, whatever sizes came before. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	allow_descriptors((rlim_t)settings->limits.connections + DESCRIPTORS_SPARE);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "conf/container.h"
@@ -20,6 +19,7 @@
 #include "server/operator.h"
 #include "server/powercut_command.h"
 #include "server/recording.h"
+#include "server/service_manager.h"
 #include "server/session.h"
 #include "server/tls_kernel.h"
 
@@ -78,7 +78,7 @@ static void close_control(struct server *server)
 static void drain(struct server *server)
 {
 	server->draining = true;
-	sd_notify(0, "STOPPING=1");
+	service_notify("STOPPING=1");
 	close_listeners(server);
 	close_control(server);
 	handshakes_close(&server->handshakes, CLOSE_shutdown);
@@ -136,6 +136,26 @@ static void on_measure(struct ev_loop *ev, ev_timer *timer, int events)
 		exports_measure(&server->exports, on_lost, server);
 }
 
+static void on_watchdog(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	(void)ev;
+	(void)timer;
+	(void)events;
+	service_notify("WATCHDOG=1");
+}
+
+/* Twice as often as systemd expects it. It is the main loop that turns: a disk that hangs holds up workers, and no other
+ * process would help it. */
+static void feed_watchdog(struct server *server)
+{
+	double every_s = (double)service_watchdog_us() / 2e6;
+
+	if (every_s <= 0)
+		return;
+	ev_timer_set(&server->on_watchdog, every_s, every_s);
+	ev_timer_start(server->loop.ev, &server->on_watchdog);
+}
+
 static void on_worker_ended(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, ended);
@@ -152,7 +172,9 @@ static void on_hangup(struct ev_loop *ev, ev_signal *watcher, int events)
 
 	(void)ev;
 	(void)events;
-	if (tls_reload(&server->tls, why, sizeof(why)))
+	if (server->tls.settings.mode == TLS_OFF)
+		log_info("signal HUP: there are no certificates or keys to be loaded again");
+	else if (tls_reload(&server->tls, why, sizeof(why)))
 		log_error("signal HUP: keeps its certificates and keys: %s", why);
 	else
 		log_info("signal HUP: certificates and keys are loaded again");
@@ -167,6 +189,10 @@ static void watch_signals(struct server *server)
 		server->on_signal[i].data = server;
 		ev_signal_start(server->loop.ev, &server->on_signal[i]);
 	}
+	/* Also without TLS: an operator who has every service reloaded does not want it to end. */
+	ev_signal_init(&server->on_hangup, on_hangup, SIGHUP);
+	server->on_hangup.data = server;
+	ev_signal_start(server->loop.ev, &server->on_hangup);
 }
 
 int server_init(struct server *server, const struct server_limits *limits)
@@ -191,6 +217,7 @@ int server_init(struct server *server, const struct server_limits *limits)
 	server->handshakes.faults = &server->faults;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
 	server->on_drain_deadline.data = server;
+	ev_timer_init(&server->on_watchdog, on_watchdog, 0, 0);
 	ev_timer_init(&server->on_measure, on_measure, MEASURE_S, MEASURE_S);
 	server->on_measure.data = server;
 	ev_timer_start(server->loop.ev, &server->on_measure);
@@ -261,9 +288,6 @@ int server_secure(struct server *server, const struct tls_settings *settings, ch
 		return -1;
 	if (settings->mode == TLS_OFF)
 		return 0;
-	ev_signal_init(&server->on_hangup, on_hangup, SIGHUP);
-	server->on_hangup.data = server;
-	ev_signal_start(server->loop.ev, &server->on_hangup);
 	announce_tls(settings);
 	choose_offload(&server->tls);
 	return 0;
@@ -374,14 +398,15 @@ static int start_workers(struct server *server, unsigned workers, char *why, siz
 	return -1;
 }
 
-static void announce(const struct server *server)
+static void announce(struct server *server)
 {
 	char uri[256];
 
 	for (unsigned i = 0; i < server->listener_count; i++)
 		log_info("listening on %s",
 			address_uri(listener_address(server->listeners[i]), uri, sizeof(uri)));
-	sd_notify(0, "READY=1");
+	service_notify("READY=1");
+	feed_watchdog(server);
 }
 
 static void start_connection(struct server *server)
@@ -433,5 +458,6 @@ void server_fini(struct server *server)
 	ev_signal_stop(server->loop.ev, &server->on_hangup);
 	ev_timer_stop(server->loop.ev, &server->on_drain_deadline);
 	ev_timer_stop(server->loop.ev, &server->on_measure);
+	ev_timer_stop(server->loop.ev, &server->on_watchdog);
 	loop_fini(&server->loop);
 }

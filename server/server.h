@@ -46,7 +46,7 @@ struct server {
 	struct worker *workers; /* owned */
 	unsigned worker_count, workers_running;
 	ev_signal on_signal[2], on_hangup;
-	ev_timer on_drain_deadline, on_measure;
+	ev_timer on_drain_deadline, on_measure, on_watchdog;
 	int connection; /* owned: the only one we serve, until its handshake starts; or -1 */
 	bool single;	/* we end with it */
 	bool draining;
@@ -57,7 +57,7 @@ int server_init(struct server *server, const struct server_limits *limits);
 void server_fini(struct server *server);
 
 /* server_secure() - use TLS as @settings say, to be called after the exports were added and once at most; from then on
- * SIGHUP loads certificates and keys again.
+ * SIGHUP loads certificates and keys again; without TLS, there are none, and it does nothing.
  * Returns 0; or -1 with @why, also where the rules of an export need what @settings do not give. */
 int server_secure(struct server *server, const struct tls_settings *settings, char *why, size_t why_size);
 
@@ -77,7 +77,7 @@ void server_serve_one(struct server *server, int fd);
 int server_control(struct server *server, const char *address, char *why, size_t why_size);
 
 /* server_run() - tell in the log where we listen, and serve.
- * Readiness and end are told to systemd, too, where it asked for that: sd_notify(3).
+ * Readiness and end are told to systemd, too, where it asked for that, and that the loop turns: sd_notify(3).
  * On SIGTERM or SIGINT: stop listening, let requests in flight be answered, for DRAIN_DEADLINE_S at most, and return
  * 0. A second signal ends the process at once. Returns -1 with @why when the workers cannot be started. */
 int server_run(struct server *server, unsigned workers, char *why, size_t why_size);

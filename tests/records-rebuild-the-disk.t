@@ -152,10 +152,13 @@ with Rig() as rig:
             (("image", "--empty", "--at", "entry:999", "-o", rig.path("image"), record), "there are 120 entries"),
             (("image", "--empty", "--crash", "enumerate:99999999", "-o", rig.path("image"), record), "there are states 0 to"),
             (("image", "--empty", "-o", "/nowhere/image", record), "/nowhere/image: No such file or directory"),
+            (("image", "--empty", "-o", record, record), f"{record}: is the record, which would be overwritten"),
+            (("image", "--base", base, "-o", base, record), f"{base}: is the base, which would be overwritten"),
             (("info", disk), "not a record"), (("info", rig.folder), "not a record"),
             (("info", rig.path("nothing")), "No such file or directory")]:
         refused = replay(*words)
         rig.ok(f"{words[0]}: {why}", refused.returncode == 1 and why in refused.stdout, refused.stdout)
+    rig.ok("and nothing was", len(contents(base)) == SIZE and "entries           120" in replay("info", record).stdout)
     no_moment, no_state = "not end, flush:N or entry:N", "not none, all, seed:N or enumerate:N"
     for option, value, why in [("--at", "noon", no_moment), ("--at", "end:1", no_moment), ("--at", "flush:", "not a number: ''"),
                                ("--from", "entry:x", "not a number: 'x'"), ("--crash", "some", no_state),

@@ -17,6 +17,12 @@ refused()
 		{ echo "expected: vnbd-server: error: $2"; return 1; }
 }
 
+# The same, of a process that may not make files of more than 64 KiB.
+refused_with_little()
+{
+	(ulimit -f 64 && refused "$@")
+}
+
 modes="writeback, writethrough, none, directsync, unsafe"
 keys="cache=MODE, readonly, overlay=FILE, volatile=on, record=FILE, description=TEXT, tls, allow-address=RANGE, allow-cert=NAME, allow-subject=DN, allow-psk=USER, fault=RULE"
 addresses="not HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:[CID:]PORT"
@@ -30,7 +36,7 @@ s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); print(s.getsockname()
 wait_until 10 test -s "$tmp/busy.log"
 port=$(cat "$tmp/busy.log")
 
-plan 30
+plan 31
 ok "a missing file" refused 1 "export 'a': $tmp/none: stat: No such file or directory" --export "a=$tmp/none"
 ok "a missing FILE" refused 1 "export '': $tmp/none: stat: No such file or directory" "$tmp/none"
 ok "a folder" refused 1 "export 'a': $tmp: neither a regular file nor a block device" --export "a=$tmp"
@@ -48,6 +54,8 @@ ok "a file in the socket's place" refused 1 "unix:$d: exists and is not a socket
 ok "one address given twice" refused 1 "unix:$tmp/s: another server listens there" --listen "unix:$tmp/s" "unix:$tmp/s" \
 	--export "=$d"
 ok "after which no socket is left" [ ! -e "$tmp/s" ]
+ok "an overlay that is longer than files may be" refused_with_little 1 \
+	"export 'a': $tmp/overlay: cannot be made: File too large" --export "a=$d,overlay=$tmp/overlay"
 
 ok "nothing to export" refused 2 "nothing to export: give a FILE, --export, --export-dir or --config"
 ok "an unknown mode" refused 2 "--export a=$d,cache=fast: unknown cache mode 'fast'; known: $modes" \

@@ -131,7 +131,8 @@ with Rig() as rig:
     refused("an option twice", 2, "--seed is given twice", "powercut", "a", "--seed", "1", "--seed", "1")
     refused("no number", 2, "--seed: not a number: '-1'", "powercut", "a", "--seed=-1")
     refused("a number that is too large", 2, "ID: not a number: '99999999999999999999'", "fault", "remove", "9" * 20)
-    refused("no time", 2, "--down: not a number of seconds: 'inf'", "powercut", "a", "--down=inf")
+    for time in ("inf", "1.2.3", ".", "-1"):
+        refused(f"no time: {time}", 2, f"--down: not a number of seconds: '{time}'", "powercut", "a", "--down=" + time)
     refused("an option without its value", 2, "'--down': the argument is missing", "powercut", "a", "--down")
 
     commands = re.findall(r"^  ([a-z].*)$", vnbdctl("--help")[1].partition("\nCommands:\n")[2], re.MULTILINE)

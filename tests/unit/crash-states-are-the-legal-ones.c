@@ -305,12 +305,50 @@ static void orders(void **state)
 	history_free(&history);
 }
 
+static int count_part(void *context, const struct history_request *request, uint64_t offset, uint64_t length)
+{
+	uint64_t *parts = context;
+
+	assert_true(offset >= request->offset && offset - request->offset + length <= request->length);
+	++*parts;
+	return 0;
+}
+
+/* As mkfs trims a large disk, which nobody has flushed: no state of it takes more memory for that. */
+static void a_trim_of_a_large_disk(void **state)
+{
+	const uint64_t size = 1ull << 50;
+	struct record_file file;
+	struct history history;
+	struct crash crash;
+	char why[256];
+
+	(void)state;
+	begin_record(&file, size);
+	put_completion(&file, put_submission(&file, BLOCK_TRIM, 0, 0, size, NULL), 0);
+	close(file.fd);
+	assert_int_equal(history_load(&history, file.path, why, sizeof(why)), 0);
+	crash_init(&crash, &history);
+	assert_int_equal(crash_move(&crash, 2, 512, settle, NULL), 0);
+	for (uint64_t seed = 0; seed < SEEDS; seed++) {
+		uint64_t parts = 0;
+
+		assert_int_equal(crash_choose(&crash, &(struct crash_choice){ CRASH_SEED, seed, 512 },
+					 count_part, &parts),
+			0);
+		assert_true(parts <= CRASH_PARTS_MAX);
+	}
+	crash_fini(&crash);
+	history_free(&history);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whole_changes),
 		cmocka_unit_test(torn_changes),
 		cmocka_unit_test(orders),
+		cmocka_unit_test(a_trim_of_a_large_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

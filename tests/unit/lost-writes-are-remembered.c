@@ -42,23 +42,30 @@ static uint64_t lose(struct exports *exports, const char *name)
 	return value;
 }
 
-static void when_the_file_is_opened_again(void **state)
+/* A folder of a disk that loses writes, and one that does not. */
+static void open_lossy_folder(struct exports *exports)
 {
-	struct exports exports;
 	struct export_spec spec;
 	struct stat device;
 	char why[512], path[128];
-	uint64_t before, after, second, spared;
 
-	(void)state;
 	assert_int_equal(stat(loop_disk_make("tmpfs", "size=256k", "16M", ""), &device), 0);
 	run_shell("mkdir %s/files && truncate -s 64K %s/files/spared", loop_disk.folder, loop_disk.folder);
 	snprintf(path, sizeof(path), "%s/files/lossy", loop_disk.folder);
 	assert_int_equal(mknod(path, S_IFBLK | 0600, device.st_rdev), 0);
 	snprintf(path, sizeof(path), "%s/files", loop_disk.folder);
-	exports_init(&exports);
+	exports_init(exports);
 	assert_int_equal(export_spec_parse_folder(path, &spec, why, sizeof(why)), 0);
-	assert_int_equal(exports_add(&exports, &spec, why, sizeof(why)), 0);
+	assert_int_equal(exports_add(exports, &spec, why, sizeof(why)), 0);
+}
+
+static void when_the_file_is_opened_again(void **state)
+{
+	struct exports exports;
+	uint64_t before, after, second, spared;
+
+	(void)state;
+	open_lossy_folder(&exports);
 	before = verifier_of(&exports, "lossy");
 	spared = verifier_of(&exports, "spared");
 	assert_true(verifier_of(&exports, "lossy") == before);
@@ -70,6 +77,31 @@ static void when_the_file_is_opened_again(void **state)
 	second = lose(&exports, "lossy");
 	assert_true(second != after && second != before);
 	assert_true(verifier_of(&exports, "lossy") == second);
+	exports_fini(&exports);
+	loop_disk_remove();
+}
+
+/* Whoever is told of a loss lets go of the file at once, as does a client in its handshake. */
+static void on_lost(void *context, struct export *export)
+{
+	++*(unsigned *)context;
+	export_put(export);
+}
+
+static void and_told_once_to_who_closes_the_file(void **state)
+{
+	struct exports exports;
+	struct export *file;
+	unsigned told = 0;
+
+	(void)state;
+	open_lossy_folder(&exports);
+	file = open_file(&exports, "lossy");
+	lose(&exports, "lossy");
+	exports_measure(&exports, on_lost, &told);
+	exports_measure(&exports, on_lost, &told);
+	assert_int_equal(told, 1);
+	export_put(file);
 	exports_fini(&exports);
 	loop_disk_remove();
 }
@@ -123,6 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(when_the_file_is_opened_again),
+		cmocka_unit_test(and_told_once_to_who_closes_the_file),
 		cmocka_unit_test(however_many_there_are),
 	};
 

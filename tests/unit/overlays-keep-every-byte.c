@@ -202,18 +202,38 @@ static void any_requests(void **state)
 	}
 }
 
-/* The copy belongs to a machine that has booted since. */
-static void forget_boot(const char *path)
+static void set_lifetime(const char *path, const struct overlay_lifetime *lifetime)
 {
-	uint8_t other[OVERLAY_BLOCK];
+	uint8_t bytes[OVERLAY_BLOCK];
 	int fd = open(path, O_RDWR);
 
-	overlay_lifetime_write("another boot", other);
-	assert_int_equal(pwrite(fd, other, sizeof(other), OVERLAY_LIFETIME_AT), OVERLAY_BLOCK);
+	overlay_lifetime_write(lifetime, bytes);
+	assert_int_equal(pwrite(fd, bytes, sizeof(bytes), OVERLAY_LIFETIME_AT), OVERLAY_BLOCK);
 	close(fd);
 }
 
-static void what_counts_after_a_boot(void **state)
+/* The copy belongs to a machine that has booted since. */
+static void forget_boot(const char *path)
+{
+	set_lifetime(path, &(struct overlay_lifetime){ .boot = "another boot" });
+}
+
+/* It is in a snapshot of the device that it was written on. */
+static void move_device(const char *path)
+{
+	struct overlay_lifetime lifetime = { .device = 7 };
+	struct statx found;
+	FILE *boot = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	assert_int_equal(fscanf(boot, "%63s", lifetime.boot), 1); /* NOLINT: the kernel's */
+	fclose(boot);
+	assert_int_equal(statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &found), 0);
+	lifetime.inode = found.stx_ino;
+	lifetime.birth_ns = (uint64_t)found.stx_btime.tv_sec * 1000000000u + found.stx_btime.tv_nsec;
+	set_lifetime(path, &lifetime);
+}
+
+static void what_counts_elsewhere(void **state)
 {
 	char path[256], copy[256];
 	struct disk *disk, *other;
@@ -227,14 +247,16 @@ static void what_counts_after_a_boot(void **state)
 	assert_int_equal(ask_data(disk, &ring, BLOCK_WRITE, 0, 5000, buffer, 3000), 0);
 	assert_int_equal(ask_range(disk, &ring, BLOCK_FLUSH, 0, 0, 0), 0);
 	assert_int_equal(ask_data(disk, &ring, BLOCK_WRITE, 0, 20 * BLOCK, buffer, 10), 0);
-	new_path(copy, sizeof(copy));
-	copy_file(path, copy);
-	forget_boot(copy);
-	/* Twice: what did not count the first time must not count then. */
-	for (int i = 0; i < 2; i++) {
-		other = open_overlay(base_path, copy);
-		check_read(other, 0, SIZE);
-		disk_free(other);
+	for (int snapshot = 0; snapshot < 2; snapshot++) {
+		new_path(copy, sizeof(copy));
+		copy_file(path, copy);
+		(snapshot ? move_device : forget_boot)(copy);
+		/* Twice: what did not count the first time must not count then. */
+		for (int i = 0; i < 2; i++) {
+			other = open_overlay(base_path, copy);
+			check_read(other, 0, SIZE);
+			disk_free(other);
+		}
 	}
 	/* The end of a server makes it durable. */
 	disk_free(disk);
@@ -328,7 +350,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_requests),
-		cmocka_unit_test(what_counts_after_a_boot),
+		cmocka_unit_test(what_counts_elsewhere),
 		cmocka_unit_test(only_its_own_base),
 	};
 

@@ -237,7 +237,8 @@ static void build_image(const struct recorder *recorder, enum end end, unsigned 
 				memcpy(image + entries[i].offset + at, entries[i].bytes + at, SECTOR);
 	}
 	if (end == POWER_CUT)
-		overlay_lifetime_write("the boot before", image + OVERLAY_LIFETIME_AT);
+		overlay_lifetime_write(
+			&(struct overlay_lifetime){ .boot = "the boot before" }, image + OVERLAY_LIFETIME_AT);
 	else
 		assert_int_equal(pread(disk_file_fd(recorder->file), image + OVERLAY_LIFETIME_AT,
 					 OVERLAY_BLOCK, OVERLAY_LIFETIME_AT),

@@ -4,6 +4,7 @@
 #include "tests/unit/record_file.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -630,6 +631,22 @@ static void any_bit_wrong(void **state)
 	}
 }
 
+/* Its sum is right; somebody else may have written it. */
+static void no_status_that_is_none(void **state)
+{
+	static const int statuses[] = { 0, -EIO, -4095, 1, -4096, INT_MIN, INT_MAX };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
+		struct record_file file;
+
+		begin_record(&file, SIZE);
+		put_completion(&file, put_submission(&file, BLOCK_FLUSH, 0, 0, 0, NULL), statuses[i]);
+		close(file.fd);
+		assert_int_equal(is_accepted(file.path), statuses[i] <= 0 && statuses[i] >= -4095);
+	}
+}
+
 /* The check values of CRC-32C in RFC 3720, B.4. */
 static void known_sums(void **state)
 {
@@ -662,6 +679,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_killed_writer, start, stop),
 		cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(any_bit_wrong),
+		cmocka_unit_test(no_status_that_is_none),
 	};
 
 	log_open("test", LOG_ERROR);
