@@ -1,7 +1,7 @@
 /* server/lineage.c -- three numbers of a fixed width, and what they mean for each other. */
 #include "server/lineage.h"
 
-#define DIGITS 16
+#define DIGITS ((size_t)16)
 
 /* Lowercase hexadecimal. */
 static bool parse_number(const char *text, uint64_t *out)

@@ -42,8 +42,12 @@ static void succession_free(struct succession *succession)
 
 void successions_fini(struct successions *successions)
 {
-	while (successions->first)
-		succession_free(successions->first);
+	struct succession *next;
+
+	for (struct succession *succession = successions->first; succession; succession = next) {
+		next = succession->next;
+		succession_free(succession);
+	}
 }
 
 static void on_expelled(struct expulsion *expulsion)
