@@ -239,7 +239,7 @@ int file_zero(struct file *file, struct block_req *req)
 
 	/* At once: for the trap's sake a device's zero is finished, once begun. */
 	if (file->is_device && req->length > WRITTEN_ZEROES_MAX)
-		return -EOVERFLOW;
+		return req->flags & BLOCK_FAST_ZERO ? -ENOTSUP : -EOVERFLOW;
 	if (middle.start >= middle.end)
 		return write_zeroes(file, req);
 	if (!(req->flags & BLOCK_NO_HOLE) && has_way(file, SPACE_PUNCH))

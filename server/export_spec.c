@@ -8,6 +8,7 @@
 
 #include "cache/volatile.h"
 #include "conf/size.h"
+#include "conf/utf8.h"
 #include "server/fault_rule.h"
 #include "server/nbd_wire.h"
 
@@ -80,6 +81,8 @@ static int set_description(struct export_spec *spec, const char *value, const st
 {
 	if (strlen(value) > NBD_STRING_MAX)
 		return REFUSE(why, "the description is longer than %d bytes", NBD_STRING_MAX);
+	if (!utf8_is_text(value, strlen(value)))
+		return REFUSE(why, "the description is not UTF-8");
 	spec->description = strdup(value);
 	return spec->description ? 0 : -ENOMEM;
 }

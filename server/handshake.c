@@ -1,7 +1,7 @@
-/* server/handshake.c -- a socket and a timer around a negotiation, and TLS between the two once it was asked for.
+/* server/handshake.c -- a socket and a timer around a negotiation.
  *
  * The socket is in blocking mode, as the rings of the workers want it; here every call says MSG_DONTWAIT. */
-#include "server/handshake.h"
+#include "server/handshake_parts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,41 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "conf/container.h"
 #include "conf/log.h"
 #include "server/admission.h"
-#include "server/fault.h"
 #include "server/limits.h"
-#include "server/negotiation.h"
 #include "server/session.h"
 #include "server/succession.h"
-#include "server/tls_kernel.h"
 #include "server/tls_stream.h"
-
-struct handshake {
-	struct handshake *next, **link; /* in handshakes */
-	struct handshakes *all;		/* borrowed: outlives its handshakes */
-	int fd;				/* owned, until a session takes it */
-	ev_io on_ready;
-	struct origin *origin; /* owned: our place in it, until a session takes it */
-	ev_timer on_deadline;
-	struct negotiation negotiation;
-	struct identity who;
-	struct tls_stream *tls; /* owned, until a session takes it; NULL: plain */
-	size_t in_length;	/* plaintext */
-	uint8_t in[NEGOTIATION_MESSAGE_MAX];
-	uint64_t number;	       /* of the connection */
-	struct succession *succession; /* borrowed: while those that it follows end; NULL: it does not wait */
-	bool succeeded;		       /* waiting, it is followed by another already */
-	/* What fault rules have to do with it. */
-	struct {
-		struct fault_verdict verdict;
-		bool paused; /* nothing is said, and what comes waits */
-		bool judged; /* in the handshake, too */
-		ev_timer on_time;
-	} fault;
-	char peer[ADDRESS_TEXT_SIZE];
-};
 
 static_assert(NEGOTIATION_MESSAGE_MAX <= RECEIVE_BYTES, "a session takes what is left in the buffer");
 
@@ -76,32 +47,24 @@ static void report_loss(struct handshakes *all)
 		all->lost(all);
 }
 
-static void handshake_close(struct handshake *handshake, enum close_reason reason)
+ssize_t handshake_send_some(int fd, const struct iovec *bytes)
+{
+	ssize_t sent;
+
+	do
+		sent = send(fd, bytes->iov_base, bytes->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : sent;
+}
+
+void handshake_close(struct handshake *handshake, enum close_reason reason)
 {
 	struct handshakes *all = handshake->all;
 
+	handshake_end_stream(handshake);
 	close_report(reason, handshake->peer);
 	handshake_free(handshake);
 	report_loss(all);
-}
-
-/* The kernel goes on with the stream, where it can. Returns 0 with @taken, or -errno: the connection is lost. */
-static int secure_by_kernel(struct handshake *handshake, bool *taken)
-{
-	int error;
-
-	*taken = false;
-	if (!handshake->tls || !handshake->all->tls->by_kernel)
-		return 0;
-	error = tls_kernel_take(handshake->tls, handshake->fd, taken);
-	if (error)
-		return error;
-	tls_stream_by_record(handshake->tls, false);
-	if (*taken) {
-		tls_stream_free(handshake->tls);
-		handshake->tls = NULL;
-	}
-	return 0;
 }
 
 static void hand_over(struct handshake *handshake)
@@ -111,7 +74,7 @@ static void hand_over(struct handshake *handshake)
 	struct session *session;
 	bool by_kernel;
 
-	if (secure_by_kernel(handshake, &by_kernel)) {
+	if (handshake_secure_by_kernel(handshake, &by_kernel)) {
 		handshake_close(handshake, CLOSE_memory);
 		return;
 	}
@@ -174,129 +137,33 @@ static void take_over(struct handshake *handshake)
 		handshake_close(handshake, CLOSE_memory);
 }
 
-static void wait_for(struct handshake *handshake, int events)
+void handshake_wait_for(struct handshake *handshake, int events)
 {
-	if ((handshake->on_ready.events & (EV_READ | EV_WRITE)) == events)
+	if (ev_is_active(&handshake->on_ready) &&
+		(handshake->on_ready.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(handshake->all->loop->ev, &handshake->on_ready);
 	ev_io_set(&handshake->on_ready, handshake->fd, events);
 	ev_io_start(handshake->all->loop->ev, &handshake->on_ready);
 }
 
-/* Returns bytes sent, or -errno. */
-static ssize_t send_some(int fd, const struct iovec *bytes)
-{
-	ssize_t sent;
-
-	do
-		sent = send(fd, bytes->iov_base, bytes->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (sent < 0 && errno == EINTR);
-	return sent < 0 ? -errno : sent;
-}
-
-static struct iovec negotiation_out(struct handshake *handshake)
+struct iovec handshake_out(struct handshake *handshake)
 {
 	return (struct iovec){ handshake->negotiation.out.bytes, handshake->negotiation.out.length };
 }
 
-/* Moves the negotiation's bytes into the stream, and the stream's into the socket. Returns as send_out(). */
-static int send_out_tls(struct handshake *handshake)
-{
-	struct iovec plain, out;
-
-	for (;;) {
-		ssize_t moved;
-
-		plain = negotiation_out(handshake);
-		moved = plain.iov_len > 0 ? tls_stream_write(handshake->tls, &plain, 1) : 0;
-		if (moved < 0)
-			return (int)moved;
-		negotiation_sent(&handshake->negotiation, (size_t)moved);
-		if (moved > 0)
-			continue;
-		out = tls_stream_out(handshake->tls);
-		if (out.iov_len == 0)
-			return 0;
-		moved = send_some(handshake->fd, &out);
-		if (moved < 0)
-			return (int)moved;
-		tls_stream_sent(handshake->tls, (size_t)moved);
-	}
-}
-
-/* Returns 0 when all has left, -EAGAIN when the socket is full, or -errno. */
-static int send_out(struct handshake *handshake)
+int handshake_send_out(struct handshake *handshake)
 {
 	struct iovec out;
 
 	if (handshake->tls)
-		return send_out_tls(handshake);
-	while ((out = negotiation_out(handshake)).iov_len > 0) {
-		ssize_t sent = send_some(handshake->fd, &out);
+		return handshake_send_out_tls(handshake);
+	while ((out = handshake_out(handshake)).iov_len > 0) {
+		ssize_t sent = handshake_send_some(handshake->fd, &out);
 
 		if (sent < 0)
 			return (int)sent;
 		negotiation_sent(&handshake->negotiation, (size_t)sent);
-	}
-	return 0;
-}
-
-/* TLS. */
-
-/* The ACK to NBD_OPT_STARTTLS has left: what comes now is TLS. Returns 0, or -1: closed. */
-static int begin_tls(struct handshake *handshake)
-{
-	/* Somebody in between may have put it there, to be obeyed as if it had come through TLS. */
-	if (handshake->in_length > 0) {
-		handshake_close(handshake, CLOSE_tls_injection);
-		return -1;
-	}
-	handshake->tls = tls_stream_new(handshake->all->tls->credentials);
-	if (handshake->tls) {
-		tls_stream_by_record(handshake->tls, handshake->all->tls->by_kernel);
-		return 0;
-	}
-	handshake_close(handshake, CLOSE_memory);
-	return -1;
-}
-
-/* Returns whether it is over: the negotiation goes on in TLS. May free @handshake. */
-static bool secure(struct handshake *handshake)
-{
-	const char *why;
-	int error;
-
-	if (!handshake->tls && begin_tls(handshake))
-		return false;
-	error = tls_stream_handshake(handshake->tls, &handshake->who, &why);
-	if (error == 0) {
-		negotiation_secured(&handshake->negotiation);
-		return true;
-	}
-	/* Its next part, or the alert, which leaves if the socket takes it. */
-	send_out(handshake);
-	if (error == -EAGAIN) {
-		wait_for(handshake, tls_stream_out(handshake->tls).iov_len > 0 ? EV_WRITE : EV_READ);
-	} else {
-		log_debug("%s: TLS: %s", handshake->peer, why);
-		handshake_close(handshake, CLOSE_tls_handshake);
-	}
-	return false;
-}
-
-/* Takes plaintext from the stream, as far as there is room for it. Returns 0, also where there is none, or -errno;
- * -ENODATA: the client has ended the stream. */
-static int decrypt(struct handshake *handshake)
-{
-	while (handshake->in_length < sizeof(handshake->in)) {
-		ssize_t got = tls_stream_read(handshake->tls, handshake->in + handshake->in_length,
-			sizeof(handshake->in) - handshake->in_length);
-
-		if (got == -EAGAIN)
-			break;
-		if (got <= 0)
-			return got == 0 ? -ENODATA : (int)got;
-		handshake->in_length += (size_t)got;
 	}
 	return 0;
 }
@@ -318,138 +185,16 @@ static enum close_reason reason_of(int error)
 	return error == -EPROTO ? CLOSE_tls_broken : CLOSE_handshake_broken;
 }
 
-/* Faults. */
-
-static void advance(struct handshake *handshake);
-
-/* Nothing more is said, for as long as it takes. */
-static void pause_for_fault(struct handshake *handshake)
-{
-	handshake->fault.paused = true;
-	ev_timer_stop(handshake->all->loop->ev, &handshake->on_deadline);
-	wait_for(handshake, EV_READ);
-}
-
-static void resume(struct handshake *handshake)
-{
-	handshake->fault.paused = false;
-	ev_timer_set(&handshake->on_deadline, handshake->all->deadline_s, 0);
-	ev_timer_start(handshake->all->loop->ev, &handshake->on_deadline);
-	wait_for(handshake, EV_READ);
-	advance(handshake);
-}
-
-static bool is_held(const struct handshake *handshake)
-{
-	const struct fault_verdict *verdict = &handshake->fault.verdict;
-
-	return verdict->reply.action == FAULT_DO_hold &&
-	       fault_set_holds(handshake->all->faults, verdict->reply.id, verdict->ticket);
-}
-
-/* After its time. Returns whether the handshake stops here, or has ended. */
-static bool suffer(struct handshake *handshake)
-{
-	const struct fault_verdict *verdict = &handshake->fault.verdict;
-
-	if (verdict->reply.action == FAULT_DO_close) {
-		handshake_close(handshake, CLOSE_fault);
-		return true;
-	}
-	if (verdict->data.action != FAULT_DO_blackhole && !is_held(handshake))
-		return false;
-	pause_for_fault(handshake);
-	return true;
-}
-
-static void on_fault_time(struct ev_loop *ev, ev_timer *timer, int events)
-{
-	struct handshake *handshake = timer->data;
-
-	(void)ev;
-	(void)events;
-	if (!suffer(handshake))
-		resume(handshake);
-}
-
-static enum nbd_option_error refusal_of(const struct fault_verdict *verdict)
-{
-	return verdict->data.action == FAULT_DO_refuse ? (enum nbd_option_error)verdict->data.arguments[0]
-						       : 0;
-}
-
-/* Returns whether the handshake stops here, or has ended, because a rule for @operation wants it. */
-static bool meets_fault(struct handshake *handshake, enum fault_operation operation)
-{
-	struct fault_set *faults = handshake->all->faults;
-	struct fault_event event = {
-		.operation = operation,
-		.peer = handshake->peer,
-		.who = &handshake->who,
-		.connection = handshake->number,
-	};
-
-	if (!faults || !fault_set_is_armed(faults))
-		return false;
-	event.now_ns = fault_now_ns();
-	if (!fault_set_judge(faults, &event, NULL, NULL, &handshake->fault.verdict))
-		return false;
-	handshake->negotiation.refusal = refusal_of(&handshake->fault.verdict);
-	if (handshake->fault.verdict.delay_ns == 0)
-		return suffer(handshake);
-	pause_for_fault(handshake);
-	ev_timer_set(&handshake->fault.on_time, (double)handshake->fault.verdict.delay_ns / 1e9, 0);
-	ev_timer_start(handshake->all->loop->ev, &handshake->fault.on_time);
-	return true;
-}
-
-/* What a client that is held up says waits as far as there is room; a black hole swallows it. */
-static void take_in(struct handshake *handshake)
-{
-	if (handshake->fault.verdict.data.action == FAULT_DO_blackhole)
-		handshake->in_length = 0;
-	if (handshake->in_length == sizeof(handshake->in))
-		ev_io_stop(handshake->all->loop->ev, &handshake->on_ready);
-}
-
-static bool is_delayed(const struct handshake *handshake)
-{
-	return ev_is_active(&handshake->fault.on_time) &&
-	       fault_set_holds(handshake->all->faults, handshake->fault.verdict.delay_id, UINT64_MAX);
-}
-
-static bool is_swallowed(const struct handshake *handshake)
-{
-	const struct fault_effect *data = &handshake->fault.verdict.data;
-
-	return data->action == FAULT_DO_blackhole &&
-	       fault_set_holds(handshake->all->faults, data->id, UINT64_MAX);
-}
-
-void handshakes_look_at_faults(struct handshakes *handshakes)
-{
-	struct handshake *next;
-
-	for (struct handshake *handshake = handshakes->first; handshake; handshake = next) {
-		next = handshake->next;
-		if (!handshake->fault.paused || is_delayed(handshake) || is_held(handshake) ||
-			is_swallowed(handshake))
-			continue;
-		ev_timer_stop(handshakes->loop->ev, &handshake->fault.on_time);
-		resume(handshake);
-	}
-}
-
-/* One message at a time, each only when the reply to the last has left; may free @handshake. */
-static void advance(struct handshake *handshake)
+void handshake_advance(struct handshake *handshake)
 {
 	struct negotiation *negotiation = &handshake->negotiation;
+	bool fed = false;
 	int error;
 
 	for (;;) {
-		error = send_out(handshake);
+		error = handshake_send_out(handshake);
 		if (error == -EAGAIN) {
-			wait_for(handshake, EV_WRITE);
+			handshake_wait_for(handshake, EV_WRITE);
 			return;
 		}
 		/* A client may send NBD_OPT_ABORT and hang up without waiting for the reply. */
@@ -467,23 +212,29 @@ static void advance(struct handshake *handshake)
 		}
 		if (negotiation->stage == NEGOTIATION_STARTTLS) {
 			/* What the handshake's end has left in out goes first. */
-			if (secure(handshake))
+			if (handshake_secure(handshake))
 				continue;
 			return;
 		}
-		error = handshake->tls ? decrypt(handshake) : 0;
-		if (!feed(handshake))
+		if (fed && handshake->in_length > 0) {
+			handshake_wait_for(
+				handshake, EV_WRITE); /* which comes at once, behind what else has come */
+			return;
+		}
+		error = handshake->tls ? handshake_decrypt(handshake) : 0;
+		fed = feed(handshake);
+		if (!fed)
 			break;
 		if (!handshake->fault.judged) {
 			handshake->fault.judged = true;
-			if (meets_fault(handshake, FAULT_ON_handshake))
+			if (handshake_meets_fault(handshake, FAULT_ON_handshake))
 				return;
 		}
 	}
 	if (error)
 		handshake_close(handshake, reason_of(error));
 	else
-		wait_for(handshake, EV_READ);
+		handshake_wait_for(handshake, EV_READ);
 }
 
 static struct iovec receive_space(struct handshake *handshake)
@@ -510,9 +261,9 @@ static void on_readable(struct handshake *handshake)
 	else
 		handshake->in_length += (size_t)got;
 	if (handshake->fault.paused)
-		take_in(handshake);
+		handshake_take_in(handshake);
 	else
-		advance(handshake);
+		handshake_advance(handshake);
 }
 
 static void on_ready(struct ev_loop *ev, ev_io *watcher, int events)
@@ -522,7 +273,7 @@ static void on_ready(struct ev_loop *ev, ev_io *watcher, int events)
 	(void)ev;
 	loop_assert_mine(handshake->all->loop);
 	if (events & EV_WRITE)
-		advance(handshake);
+		handshake_advance(handshake);
 	else
 		on_readable(handshake);
 }
@@ -563,9 +314,7 @@ void handshake_start(struct handshakes *handshakes, int fd, const struct peer *p
 	handshake->succession = NULL;
 	handshake->succeeded = false;
 	handshake->number = ++handshakes->count;
-	handshake->fault.paused = handshake->fault.judged = false;
-	ev_timer_init(&handshake->fault.on_time, on_fault_time, 0, 0);
-	handshake->fault.on_time.data = handshake;
+	handshake_faults_init(handshake);
 	handshake->who = (struct identity){ .address = peer->address };
 	snprintf(handshake->peer, sizeof(handshake->peer), "%s", peer->text);
 	negotiation_init(&handshake->negotiation, handshakes->exports);
@@ -578,8 +327,8 @@ void handshake_start(struct handshakes *handshakes, int fd, const struct peer *p
 	ev_io_start(handshakes->loop->ev, &handshake->on_ready);
 	ev_timer_start(handshakes->loop->ev, &handshake->on_deadline);
 	log_debug("%s: connection %" PRIu64, handshake->peer, handshake->number);
-	if (!meets_fault(handshake, FAULT_ON_accept))
-		advance(handshake);
+	if (!handshake_meets_fault(handshake, FAULT_ON_accept))
+		handshake_advance(handshake);
 }
 
 void handshakes_init(struct handshakes *handshakes, struct loop *loop, const struct exports *exports,

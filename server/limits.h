@@ -36,15 +36,17 @@
  * closed at once. Only a disk that does not answer makes them wait for long. */
 #define SUCCESSIONS_MAX 1024
 
-/* Longest data of one option: an export name of 4096 bytes and what goes with it. */
-#define OPTION_DATA_MAX 8192
+/* Longest data of one option: an export name of 4096 bytes and what goes with it, such as queries of as much. */
+#define OPTION_DATA_MAX 16384
 
 /* A longer option is read and refused up to here, so that a client with a modest error hears of it; beyond, it is
  * taken for an attack. */
 #define OPTION_SKIP_MAX (64u << 10)
 
-/* Options of one connection: clients that list a server ask two or three for each of its exports. */
-#define OPTIONS_MAX 4096
+/* Options of one connection; and beside them, as clients that list a server (qemu-nbd --list) ask more about each export, for each
+ * that it was told in the last list. */
+#define OPTIONS_MAX	   4096
+#define OPTIONS_PER_EXPORT 3
 
 /* What a session receives at once: hundreds of requests, or 64 writes of 4 KiB with their data; less cuts the batches of
  * clients that write (measured: 64 KiB costs a write 10% more). Only what is used takes memory. */

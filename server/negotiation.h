@@ -31,7 +31,7 @@ enum negotiation_stage {
 };
 
 /* The longest message: a buffer of this size is enough for negotiation_feed(). */
-#define NEGOTIATION_MESSAGE_MAX (16 + 8192)
+#define NEGOTIATION_MESSAGE_MAX (16 + 16384)
 
 struct negotiation {
 	const struct exports *exports; /* borrowed: outlives every handshake */
@@ -43,7 +43,8 @@ struct negotiation {
 	bool no_zeroes;
 	/* 0, or what the owner sets: whatever asks for an export is refused with it. */
 	enum nbd_option_error refusal;
-	unsigned options;   /* taken so far, up to OPTIONS_MAX */
+	unsigned options;   /* taken so far */
+	unsigned listed;    /* exports, in the last reply to NBD_OPT_LIST */
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed so far. */
 	enum headers headers;
@@ -79,13 +80,3 @@ void negotiation_secured(struct negotiation *negotiation);
 
 /* Whether @export is what was chosen, or one of whose metadata contexts was told. */
 bool negotiation_concerns(const struct negotiation *negotiation, const struct export *export);
-
-/* The data of NBD_OPT_INFO and NBD_OPT_GO. */
-struct info_request {
-	const char *name; /* borrowed: in the option's data */
-	uint32_t name_length;
-	unsigned wanted; /* 1 << enum nbd_info, of those we know */
-};
-
-/* Returns 0, or -EINVAL with the reason in @why. */
-int info_request_parse(const uint8_t *data, uint32_t length, struct info_request *out, const char **why);

@@ -108,13 +108,19 @@ static bool is_holding_up(const struct session *session)
 	       (session->out.armed && is_stalled(session->out.ticks, SEND_BYTES_MAX));
 }
 
+/* "The server MUST handle all outstanding requests": it is the client that has a deadline, not the disk. */
+static bool is_finishing_late(struct session *session)
+{
+	if (session->state != SESSION_FINISHING || session->reason == CLOSE_shutdown || session->on_disk > 0)
+		return false;
+	return ++session->ending_ticks > 1000 * FINISH_DEADLINE_S / TICK_MS;
+}
+
 bool session_tick(struct session *session)
 {
 	session->in.ticks++;
 	session->out.ticks++;
-	if (session->state == SESSION_FINISHING &&
-		++session->ending_ticks > 1000 * FINISH_DEADLINE_S / TICK_MS &&
-		session->reason != CLOSE_shutdown)
+	if (is_finishing_late(session))
 		session_kill(session, CLOSE_finish_deadline);
 	else if (is_holding_up(session))
 		session_kill(session, CLOSE_hold_deadline);

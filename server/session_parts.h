@@ -73,7 +73,7 @@ struct session {
 	size_t bytes;  /* buffers of all requests, up to CONNECTION_BYTES_MAX */
 	size_t credit; /* of the server's memory: how many of them there may be beyond CONNECTION_RESERVE */
 	struct claim claim;
-	unsigned ending_ticks;	/* in FINISHING */
+	unsigned ending_ticks;	/* in FINISHING, while nothing is on the disk */
 	unsigned turn_requests; /* begun in this turn, up to TURN_REQUESTS_MAX if others have some */
 	size_t turn_bytes;	/* data of the requests begun in this batch, up to TURN_BYTES_MAX */
 

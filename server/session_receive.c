@@ -208,8 +208,11 @@ static void prepare_small(struct session *session, struct io_uring_sqe *sqe)
 
 static void prepare_ciphertext(struct session *session, struct io_uring_sqe *sqe)
 {
-	struct iovec space = tls_stream_space(session->tls);
+	struct iovec space;
 
+	if (session->state != SESSION_OPEN)
+		tls_stream_drop(session->tls); /* nobody takes it, and it may fill the stream's buffer */
+	space = tls_stream_space(session->tls);
 	io_uring_prep_recv(sqe, session->fd, space.iov_base, space.iov_len, 0);
 }
 

@@ -202,6 +202,11 @@ void tls_stream_received(struct tls_stream *stream, size_t length)
 	stream->in.end += length;
 }
 
+void tls_stream_drop(struct tls_stream *stream)
+{
+	stream->in.start = stream->in.end = 0;
+}
+
 struct iovec tls_stream_out(const struct tls_stream *stream)
 {
 	return (struct iovec){ (uint8_t *)stream->out.bytes + stream->out.start,

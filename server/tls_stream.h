@@ -27,6 +27,9 @@ void tls_stream_free(struct tls_stream *stream);
 struct iovec tls_stream_space(struct tls_stream *stream);
 void tls_stream_received(struct tls_stream *stream, size_t length);
 
+/* What was received and is not decrypted never will be. */
+void tls_stream_drop(struct tls_stream *stream);
+
 /* Ciphertext that has to leave, until tls_stream_sent() says that it did: it stays in its place, whatever is written
  * meanwhile. Empty: nothing. */
 struct iovec tls_stream_out(const struct tls_stream *stream);

@@ -112,6 +112,16 @@ def stalling(rig):
     rig.ok("and closes them", silent[2].closed() and silent[3].closed())
 
 
+def pouring(rig):
+    """More than the server keeps of one who is held up."""
+    server = serve(rig, "handshake connection 1: delay 400ms")
+    with Connection(server.address) as client:
+        client.greet()
+        client.send(nbd_raw.option_bytes(0x7E57) * 3000)
+        answered = [client.option_reply().type for _ in range(3000)]
+        rig.same("who says much meanwhile is answered in the end", [nbd_raw.ERR_UNSUP] * 3000, answered)
+
+
 def outlasting(rig):
     server = rig.server("--export", "=memory:1M", "--handshake-timeout", "2", "--fault", "accept connection 1: blackhole",
                         "--fault", "accept connection 2: delay 2300ms")
@@ -121,5 +131,5 @@ def outlasting(rig):
 
 
 with Rig() as rig:
-    for part in (closing, refusing, waiting, stalling, outlasting):
+    for part in (closing, refusing, waiting, stalling, pouring, outlasting):
         part(rig)

@@ -93,6 +93,9 @@ with Rig() as rig:
     with open(folder + "/secret", "wb"):
         pass
     os.chmod(folder + "/secret", 0)
+    foreign = b"Stra\xdfe"
+    with open(os.fsencode(folder) + b"/" + foreign, "wb") as file:
+        file.truncate(3000)
     server = rig.server("--export-dir", folder + ",description=from a folder", "--export", "named=" + outside,
                         "--export-dir", second + ",readonly,cache=none")
 
@@ -106,6 +109,13 @@ with Rig() as rig:
            outside, "a/", "./a", "a\0", "a" * 300, "no such file")
     for name in bad:
         rig.same(f"no {name!r:.40}", [ERR_UNKNOWN] * 2, [ask(server, option, name) for option in (OPT_INFO, OPT_GO)])
+
+    rig.same("a name that is no UTF-8 is not listed, and can be chosen", [3000] * 2,
+             [ask(server, option, foreign) for option in (OPT_INFO, OPT_GO)])
+    with Connection(server.address) as connection:
+        connection.greet()
+        infos = connection.option(OPT_INFO, info_request(foreign, [INFO_NAME, INFO_DESCRIPTION]))
+        rig.same("nor is it told as a string", [b"\0\0", b"\0\2"], [reply.data[:2] for reply in infos[:-1]])
 
     rig.ok("nothing is open any more", wait_until(lambda: not open_files(server, folder)))
     with Connection(server.address) as connection:

@@ -61,7 +61,7 @@ def starttls(address):
     return connection
 END
 
-plan 14
+plan 15
 make_authority "$tmp/ca"
 make_authority "$tmp/other"
 make_server_certificates "$tmp/ca" "$tmp/server"
@@ -119,6 +119,16 @@ for where in ("on", "require"):
         assert c.ask(CMD_READ, 4095, 5).data == b"\0abc\0"
         c.disconnect()
         assert c.socket.recv(1) == b"", "the end is told"
+END
+
+python "an end in the handshake is told as one, too" <<'END'
+for last, replies in ((option_bytes(OPT_ABORT), 1), (option_bytes(OPT_EXPORT_NAME, b"nobody"), 0),
+                      (option_bytes(OPT_LIST, magic=7), 0)):
+    with starttls(server("require")) as c:
+        secure(c)
+        c.send(last)
+        assert [c.option_reply().type for _ in range(replies)] == [REP_ACK] * replies
+        assert c.socket.recv(1) == b"", last
 END
 
 python "what was agreed before TLS is forgotten" <<'END'

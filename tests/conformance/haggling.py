@@ -139,14 +139,14 @@ def refused_as_unknown(option, data):
 
 for number in (0, 4, 12, 0x7E57, 0xFFFFFFFF):
     must("Baseline", f"option {number:#x} is unknown: ERR_UNSUP")(refused_as_unknown(number, b""))
-for length in (1, 100, 4096):
+for length in (1, 100, 4096, 10000):
     must("Baseline", f"an unknown option with {length} bytes of data: ERR_UNSUP")(refused_as_unknown(0x7E57, bytes(length)))
 
 
 @must("Baseline", "after an unknown option with data the next one is understood")
 def _(server):
     talk = server.greeted()
-    for length in (0, 1, 511, 2000):
+    for length in (0, 1, 511, 2000, 10000):
         assert talk.final(0x7E57, b"?" * length) == ERR_UNSUP
         assert still_haggles(server, talk)
 
@@ -198,6 +198,11 @@ def _(server):
 @should("NBD_OPT_ABORT", "ABORT with data is acknowledged")
 def _(server):
     assert server.greeted().final(OPT_ABORT, b"goodbye") == REP_ACK
+
+
+@should("NBD_OPT_ABORT", "ABORT with 10000 bytes of data is acknowledged")
+def _(server):
+    assert server.greeted().final(OPT_ABORT, bytes(10000)) == REP_ACK
 
 
 @should("NBD_OPT_ABORT", "a client may hang up with ABORT, without waiting for the reply")

@@ -91,6 +91,15 @@ def takes_long(option):
     return check
 
 
+def takes_longest_strings(option):
+    """An export name and one query, each of the most that a string may have: what there may be too many of is queries."""
+    def check(server):
+        kind = server.metadata().final(option, meta_query("n" * 4096, ["x-nonsense:" + "q" * 4085]))
+        assert kind in (REP_ACK, ERR_UNKNOWN), f"{kind:#x}"
+
+    return check
+
+
 def takes_many(option):
     def check(server):
         kind = server.metadata().final(option, meta_query(server.export, [f"x-n{i}:leaf" for i in range(100)]))
@@ -142,6 +151,7 @@ for word, number in OPTIONS.items():
     section = f"NBD_OPT_{word}"
     must(section, f"{word} of a query without a colon is acknowledged or invalid")(takes_colonless(number))
     should(section, f"{word} of a query of 4003 bytes is acknowledged")(takes_long(number))
+    should(section, f"{word} with a name and a query of 4096 bytes each is understood")(takes_longest_strings(number))
     must(section, f"{word} of 100 unknown queries is acknowledged or too big")(takes_many(number))
     should(section, f"{word} for an unknown export is refused")(refuses_unknown_export(number))
     for what in malformed_queries(b""):

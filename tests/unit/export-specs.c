@@ -43,6 +43,9 @@ static const struct {
 	{ "", "not NAME=PATH" },
 	{ "a=", "the path is empty" },
 	{ "a=,readonly", "the path is empty" },
+	{ "a=/d,description=Stra\xdf"
+	  "e",
+		"the description is not UTF-8" },
 	{ "a=/d,", "unknown key ''" },
 	{ "a=/d,cach=none", "unknown key 'cach'; known: cache=MODE, readonly, overlay=FILE, volatile=on, "
 			    "record=FILE, description=TEXT" },

@@ -238,15 +238,49 @@ static void unknown_and_long_options(void **state)
 	put_option(0xffffffff, "data", 4);
 	put_option(NBD_OPT_STRUCTURED_REPLY, "x", 1);
 	put_option(77, zeroes, sizeof(zeroes));
-	put_option(NBD_OPT_ABORT, "bye", 3);
 	feed();
 	expect(NBD_OPT_STARTTLS, NBD_REP_ERR(NBD_REP_ERR_POLICY), NULL);
 	expect(0xffffffff, NBD_REP_ERR(NBD_REP_ERR_UNSUP), NULL);
 	expect(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR(NBD_REP_ERR_INVALID), NULL);
 	assert_int_equal(talk.headers, HEADERS_SIMPLE);
-	expect(77, NBD_REP_ERR(NBD_REP_ERR_TOO_BIG), NULL);
+	expect_last(77, NBD_REP_ERR(NBD_REP_ERR_UNSUP));
+	put_option(NBD_OPT_LIST, zeroes, sizeof(zeroes));
+	feed();
+	expect_last(NBD_OPT_LIST, NBD_REP_ERR(NBD_REP_ERR_INVALID));
+	put_option(NBD_OPT_INFO, zeroes, sizeof(zeroes));
+	feed();
+	expect_last(NBD_OPT_INFO, NBD_REP_ERR(NBD_REP_ERR_TOO_BIG));
+	put_option(NBD_OPT_ABORT, "bye", 3);
+	feed();
 	expect_last(NBD_OPT_ABORT, NBD_REP_ACK);
 	expect_over(CLOSE_handshake_abort);
+	meet(3);
+	put_option(NBD_OPT_ABORT, zeroes, sizeof(zeroes));
+	feed();
+	expect_last(NBD_OPT_ABORT, NBD_REP_ACK);
+	expect_over(CLOSE_handshake_abort);
+}
+
+/* A name and a query, each as long as a string may be, are neither too many nor too big. */
+static void the_longest_strings(void **state)
+{
+	static uint8_t data[3 * sizeof(uint32_t) + 2 * NBD_STRING_MAX];
+	const uint32_t length = htobe32(NBD_STRING_MAX), count = htobe32(1);
+	uint8_t *at = data;
+
+	(void)state;
+	memset(data, 'x', sizeof(data));
+	memcpy(at, &length, sizeof(length));
+	at += sizeof(length) + NBD_STRING_MAX;
+	memcpy(at, &count, sizeof(count));
+	memcpy(at + sizeof(count), &length, sizeof(length));
+	meet(3);
+	put_option(NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+	put_option(NBD_OPT_SET_META_CONTEXT, data, sizeof(data));
+	feed();
+	expect(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, NULL);
+	expect_last(NBD_OPT_SET_META_CONTEXT, NBD_REP_ERR(NBD_REP_ERR_UNKNOWN));
+	negotiation_fini(&talk);
 }
 
 /* Export "vm", and queries. */
@@ -568,6 +602,23 @@ static void attacks_end_it(void **state)
 	expect_over(CLOSE_options_max);
 }
 
+/* Who was told of two exports may ask a bit more, however often that was. */
+static void a_list_is_asked_about(void **state)
+{
+	const int more = 2 * OPTIONS_PER_EXPORT;
+
+	(void)state;
+	meet(3);
+	for (int i = 0; i < OPTIONS_MAX + more; i++) {
+		put_header(NBD_OPTION_MAGIC, NBD_OPT_LIST, 0);
+		expect(NBD_OPT_LIST, NBD_REP_SERVER, NULL);
+		expect(NBD_OPT_LIST, NBD_REP_SERVER, NULL);
+		expect_last(NBD_OPT_LIST, NBD_REP_ACK);
+	}
+	put_header(NBD_OPTION_MAGIC, NBD_OPT_LIST, 0);
+	expect_over(CLOSE_options_max);
+}
+
 static int export_both(void **state)
 {
 	(void)state;
@@ -584,7 +635,9 @@ int main(void)
 		cmocka_unit_test(list_tells_all),
 		cmocka_unit_test(malformed_infos),
 		cmocka_unit_test(unknown_and_long_options),
+		cmocka_unit_test(the_longest_strings),
 		cmocka_unit_test(attacks_end_it),
+		cmocka_unit_test(a_list_is_asked_about),
 		cmocka_unit_test(meta_contexts),
 		cmocka_unit_test(a_verifier_that_has_changed_ends_it),
 		cmocka_unit_test(an_export_without_power),

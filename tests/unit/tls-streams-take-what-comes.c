@@ -215,6 +215,22 @@ static void a_full_buffer_takes_no_more(void **state)
 	part();
 }
 
+/* A connection that ends takes nothing more, and yet has to be read until its client has ended it. */
+static void what_nobody_takes_is_dropped(void **state)
+{
+	(void)state;
+	shake_hands(versions[0], SIZE_MAX);
+	for (int i = 0; i < 3; i++) {
+		struct iovec space = tls_stream_space(stream);
+
+		assert_int_equal(space.iov_len, TLS_RECEIVE_BYTES);
+		memset(space.iov_base, 'x', space.iov_len);
+		tls_stream_received(stream, space.iov_len);
+		tls_stream_drop(stream);
+	}
+	part();
+}
+
 static void new_keys_go_unnoticed(void **state)
 {
 	const struct iovec iov = { (void *)"reply", 5 };
@@ -431,6 +447,7 @@ int main(void)
 		cmocka_unit_test(any_pieces),
 		cmocka_unit_test(pieces_are_written_together),
 		cmocka_unit_test(a_full_buffer_takes_no_more),
+		cmocka_unit_test(what_nobody_takes_is_dropped),
 		cmocka_unit_test(new_keys_go_unnoticed),
 		cmocka_unit_test(a_flood_of_keys_ends_it),
 		cmocka_unit_test(negotiating_again_ends_it),

@@ -194,6 +194,7 @@ static void a_long_zero_on_a_device(void **state)
 	disk = open_cache(loop_disk_make("tmpfs", "mode=0700", "5G", ""), "writeback");
 	fill(disk);
 	assert_int_equal(ask_range(disk, &ring, BLOCK_ZERO, 0, 0, 5ull << 30), -EOVERFLOW);
+	assert_int_equal(ask_range(disk, &ring, BLOCK_ZERO, BLOCK_FAST_ZERO, 0, 5ull << 30), -ENOTSUP);
 	compare(disk, 0, SIZE);
 	disk_free(disk);
 	loop_disk_remove();
