@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 
 #include "client/capacity.h"
+#include "client/session_name.h"
 #include "client/uri.h"
 #include "conf/container.h"
 #include "conf/log.h"
@@ -34,6 +35,8 @@ struct bridge_thread {
 struct bridge {
 	const struct bridge_config *config; /* borrowed: outlives us, see bridge_config */
 	char name[URI_SHOWN_SIZE];
+	struct session_name session_name;
+	unsigned dialled; /* connections that were made or tried */
 	struct disk_facts facts;
 	unsigned connections; /* of each thread */
 	struct bridge_thread threads[BRIDGE_THREADS_MAX];
@@ -79,10 +82,13 @@ static int dial(struct bridge *bridge, struct bridge_thread *thread, const struc
 	char why[BRIDGE_WHY_SIZE])
 {
 	struct dial dial = { .watch.dialled = on_dialled, .loop = &thread->loop, .why = why };
+	char session[SESSION_NAME_SIZE];
 	struct link_config config = {
 		.loop = &thread->loop,
 		.uri = bridge->config->uri,
 		.name = bridge->name,
+		.session = session,
+		.replay_bytes = bridge->config->replay_bytes,
 		.readonly = bridge->config->readonly,
 		.watch = &dial.watch,
 		.sizes = capacity_sizes(bridge->capacity, &thread->loop),
@@ -90,6 +96,7 @@ static int dial(struct bridge *bridge, struct bridge_thread *thread, const struc
 	};
 	struct link *link;
 
+	session_name_text(&bridge->session_name, bridge->dialled++, session);
 	if (!config.sizes || link_new(&config, &link))
 		return out_of_memory(why);
 	capacity_add(config.sizes, link);
@@ -129,6 +136,9 @@ static unsigned choose_threads(struct bridge *bridge)
 	unsigned wanted = config->threads ? config->threads : min(cpu_count(), BRIDGE_THREADS_USUAL);
 	unsigned threads = min(config->num_queues, wanted);
 
+	bridge->connections = 1;
+	if (config->replay_bytes)
+		return 1;
 	bridge->connections = config->connections;
 	if (bridge->facts.can_multi_conn || threads * config->connections == 1)
 		return threads;
@@ -151,10 +161,19 @@ static int connect_first(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 	return 0;
 }
 
+/* No guest can ask for a fast zero or a hint, and one connection needs no others: a server that comes back without is welcome. */
+static void promise_what_is_used(struct bridge *bridge, unsigned threads)
+{
+	bridge->facts.can_fast_zero = bridge->facts.can_cache = false;
+	bridge->facts.can_multi_conn &= threads * bridge->connections > 1;
+	link_promise(bridge->threads[0].links[0], &bridge->facts);
+}
+
 static int connect_others(struct bridge *bridge, char why[BRIDGE_WHY_SIZE])
 {
 	unsigned threads = choose_threads(bridge);
 
+	promise_what_is_used(bridge, threads);
 	while (bridge->thread_count < threads)
 		if (add_thread(bridge, why))
 			return -1;
@@ -204,6 +223,7 @@ int bridge_new(const struct bridge_config *config, struct bridge **out, char why
 		return out_of_memory(why);
 	bridge->config = config;
 	uri_shown(config->uri, bridge->name);
+	session_name_init(&bridge->session_name, config->place);
 	capacity.name = bridge->name;
 	bridge->capacity = capacity_new(&capacity);
 	if (!bridge->capacity) {

@@ -29,7 +29,9 @@ struct bridge_config {
 	unsigned
 		threads; /* 1 .. BRIDGE_THREADS_MAX, no more than there are queues; 0: see BRIDGE_THREADS_USUAL */
 	unsigned connections; /* of each thread, 1 .. STRIPE_LINKS_MAX */
-	const char *serial;   /* borrowed: outlives the bridge; NULL: none */
+	size_t replay_bytes; /* as struct link_config: then there is one thread and one connection; 0: nothing is kept */
+	const char *serial; /* borrowed: outlives the bridge; NULL: none */
+	const char *place;  /* borrowed: outlives the bridge; as for session_name_init() */
 	bool readonly;
 };
 

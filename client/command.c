@@ -29,7 +29,7 @@ void command_start(struct command *command, struct block_req *req)
 	command->length = 0;
 	command->flat = NULL;
 	command->status = 0;
-	command->recalled = false;
+	command->recalled = command->reserved = false;
 }
 
 static void drop_flat(struct command *command, struct flat_pool *pool)

@@ -21,7 +21,7 @@ enum command_part { COMMAND_RANGE, COMMAND_FLUSH_AFTER };
 
 struct command {
 	uint32_t magic;
-	struct command *next, *previous; /* in one list of its link, see link.c */
+	struct command *next, *previous; /* in one list of its link, see link_parts.h */
 	struct block_req *req;		 /* borrowed: until it is done */
 	struct engine *engine;		 /* borrowed: the one that has it in flight, which sets it */
 
@@ -37,7 +37,7 @@ struct command {
 	void *flat; /* owned: from the link's pool, for @length bytes; NULL: none */
 	int status; /* of the answered command: 0 or -errno */
 
-	/* The socket engine's, while it has the command in flight. */
+	/* The engine's that has the command in flight; but for received, the socket engine's alone. */
 	struct {
 		uint64_t cookie;   /* 0: not in flight */
 		uint64_t sent_at;  /* bytes of the connection up to the command's last */
@@ -45,6 +45,8 @@ struct command {
 		int status;	   /* 0, or the first error that a chunk told */
 	} wire;
 
+	uint64_t mark; /* of a flush: see replay_mark(), when it was sent */
+	bool reserved; /* there is room for it in the link's replay; command_start() forgets it */
 	bool recalled; /* the request's submitter wants it back rather than sent again; command_start() forgets it */
 };
 

@@ -16,11 +16,16 @@
 #include "conf/log.h"
 #include "conf/socket.h"
 #include "conf/thread.h"
+#include "virtio/vduse_device.h"
+
+/* Where the kernel has each name once. */
+#define VDUSE_FOLDER "/dev/vduse/"
 
 struct device {
 	struct device_config config; /* owned; constant */
 	struct bridge_config bridge_config;
-	bool patient; /* constant */
+	char vduse_place[sizeof(VDUSE_FOLDER) + VDUSE_NAME_LENGTH_MAX]; /* of a device of the kernel */
+	bool patient;							/* constant */
 	struct device_owner owner;
 	pthread_t thread;
 	struct loop loop;
@@ -257,12 +262,16 @@ static void set_up(struct device *device)
 {
 	const struct device_config *config = &device->config;
 
+	if (config->vduse)
+		snprintf(device->vduse_place, sizeof(device->vduse_place), VDUSE_FOLDER "%s", config->vduse);
 	device->bridge_config = (struct bridge_config){
 		.uri = config->uri,
 		.num_queues = device_config_queues(config),
 		.threads = config->threads,
 		.connections = config->connections ? config->connections : 1,
 		.serial = config->serial,
+		.replay_bytes = config->replay_bytes,
+		.place = config->vduse ? device->vduse_place : config->socket_path,
 		.readonly = config->readonly,
 	};
 	device->look.read = read_look;

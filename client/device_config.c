@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "client/bridge.h"
+#include "client/replay.h"
 #include "client/stripe.h"
+#include "conf/size.h"
 #include "virtio/vduse.h"
 #include "virtio/virtio_blk.h"
 
@@ -57,6 +59,18 @@ static int set_connections(void *config, const char *value, char *why)
 		value, 1, STRIPE_LINKS_MAX, &((struct device_config *)config)->connections, why);
 }
 
+static int set_replay(void *config, const char *value, char *why)
+{
+	uint64_t bytes;
+
+	if (size_parse(value, &bytes) || bytes < REPLAY_BYTES_MIN || bytes > REPLAY_BYTES_MAX) {
+		snprintf(why, CMDLINE_WHY_SIZE, "not a size from 8M to 4G");
+		return -1;
+	}
+	((struct device_config *)config)->replay_bytes = bytes;
+	return 0;
+}
+
 static int set_serial(void *config, const char *value, char *why)
 {
 	if (strlen(value) > VIRTIO_BLK_ID_SIZE) {
@@ -96,6 +110,10 @@ const struct cmdline_option device_options[] = {
 		"NBD connections per thread. Default: 1; more help where one TCP connection cannot fill\n"
 		"the network. Only for exports that allow several connections, others get one in all.",
 		set_connections, NULL },
+	{ "replay", 0, "SIZE",
+		"Keep up to SIZE (8M to 4G) of what is written and not flushed, and send it again where the\n"
+		"server may have lost it, as in a power cut. One thread and connection. Default: nothing.",
+		set_replay, NULL },
 	{ "serial", 'i', "TEXT", "The disk's serial number, up to 20 characters. Default: none.", set_serial,
 		NULL },
 	{ 0 },
@@ -173,7 +191,8 @@ bool device_config_same(const struct device_config *a, const struct device_confi
 	return same_text(a->name, b->name) && same_text(a->uri, b->uri) &&
 	       same_text(a->socket_path, b->socket_path) && same_text(a->vduse, b->vduse) &&
 	       same_text(a->serial, b->serial) && a->fd == b->fd && a->num_queues == b->num_queues &&
-	       a->threads == b->threads && a->connections == b->connections && a->readonly == b->readonly;
+	       a->threads == b->threads && a->connections == b->connections &&
+	       a->replay_bytes == b->replay_bytes && a->readonly == b->readonly;
 }
 
 /* Returns false: out of memory. */

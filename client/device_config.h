@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "conf/cmdline.h"
 
@@ -20,6 +21,7 @@ struct device_config {
 	const char *serial;	 /* NULL: none */
 	int fd;			 /* a listening socket that our parent left open; -1: none */
 	unsigned num_queues, threads, connections;
+	uint64_t replay_bytes;
 	bool readonly;
 };
 

@@ -49,15 +49,38 @@ static void lose_as_libnbd_says(struct engine_libnbd *libnbd)
 	lose(libnbd, libnbd_why(libnbd->uri, why, sizeof(why)));
 }
 
+/* libnbd looks whether a read got all of its data when it is asked for the answer, not when it tells us that it has come. */
+static int on_chunk(
+	void *user_data, const void *data, size_t length, uint64_t offset, unsigned status, int *error)
+{
+	struct command *command = command_of(user_data);
+
+	(void)data;
+	(void)offset;
+	(void)error;
+	if (status != LIBNBD_READ_ERROR)
+		command->wire.received += length;
+	return 0;
+}
+
+static bool is_whole(const struct command *command)
+{
+	return command->type != NBD_CMD_READ || command->wire.received == command->length;
+}
+
 static int on_reply(void *user_data, int *error)
 {
 	struct command *command = command_of(user_data);
 	struct engine_libnbd *libnbd = libnbd_of(command->engine);
 
+	if (*error == 0 && !is_whole(command))
+		*error = EPROTO;
 	if (libnbd_lost_it(*error)) {
 		libnbd->dying = true;
 		if (*error == ESHUTDOWN)
 			lose(libnbd, "the server is shutting down");
+		else if (*error == EPROTO)
+			lose(libnbd, "the server's reply breaks the protocol");
 		return 1;
 	}
 	libnbd->in_flight--;
@@ -70,11 +93,14 @@ static int on_reply(void *user_data, int *error)
 static int64_t issue(struct nbd_handle *nbd, struct command *command)
 {
 	nbd_completion_callback replied = { .callback = on_reply, .user_data = command };
+	nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = command };
 	uint64_t offset = command->offset, length = command->length;
 
 	switch (command->type) {
 	case NBD_CMD_READ:
-		return nbd_aio_pread(nbd, command_flat_data(command), length, offset, replied, 0);
+		command->wire.received = 0;
+		return nbd_aio_pread_structured(
+			nbd, command_flat_data(command), length, offset, chunk, replied, 0);
 	case NBD_CMD_WRITE:
 		return nbd_aio_pwrite(
 			nbd, command_flat_data(command), length, offset, replied, command->flags);

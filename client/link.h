@@ -1,7 +1,8 @@
 /* client/link.h -- one NBD session as a disk, on one loop: it dials, it is lost, it dials again; no request notices.
  *
  * A lost connection is not an I/O error. Requests in flight are kept in order and sent again on the next connection,
- * from their first byte; new ones wait. Only what the server answers ends a request. So a request may take as long as
+ * from their first byte; new ones wait. A server that knows vnbd-namespace.md carries out nothing of the lost connection after
+ * that. Only what the server answers ends a request. So a request may take as long as
  * the server stays away, and done() of a write never runs for a connection that died under it. Who cannot wait may
  * recall it (disk_recall()): it comes back at once where there is no connection or it is not on one yet, else when it
  * is answered or its connection is lost.
@@ -23,7 +24,8 @@
 /* Connect, TLS and handshake together; a server that is busy for longer is as good as away. */
 #define LINK_DIAL_MS 10000u
 
-/* Between a failed dial and the next, doubling from the first to the last. The first dial after a loss is made at once.
+/* Between a failed dial and the next, doubling from the first to the last. The first dial after a loss is made at once, but
+ * not sooner than the first of these after the one before: a server may end each connection as soon as it was used.
  * A guest waits: often enough that it resumes as soon as the server is back. */
 #define LINK_BACKOFF_MIN_MS 50u
 #define LINK_BACKOFF_MAX_MS 2000u
@@ -55,9 +57,13 @@ struct link_config {
 	struct loop *loop;	  /* borrowed: outlives the link */
 	const char *uri;	  /* borrowed: outlives the link; whatever libnbd takes */
 	const char *name;	  /* copied: for the log; without secrets */
+	const char *session;	  /* copied: session_name_text() of this connection; NULL: none */
 	bool readonly;		  /* never change the export, even if the server would let us */
 	struct link_watch *watch; /* borrowed: outlives the link; NULL: nobody */
 	struct link_sizes *sizes; /* borrowed: outlives the link; NULL: nobody */
+	/* What is done and not yet flushed is kept, in so much memory (client/replay.h), and sent again where the server may have
+	 * lost it; 0: not. Only for a disk that has no other link. */
+	size_t replay_bytes;
 	/* copied: what the guest has been promised, every connection has to keep it; NULL: what the first one offers
 	 * is promised. */
 	const struct disk_facts *promised;
@@ -75,6 +81,10 @@ void link_free(struct link *link);
  * to pass disk_check() with them. */
 struct disk *link_disk(struct link *link);
 
+/* link_promise() - of what the first connection offered, the guest was told this: @facts, no more than that. Before the loop
+ * runs again. */
+void link_promise(struct link *link, const struct disk_facts *facts);
+
 /* link_promise_size() - the guest was told another size: from now on connections have to be as large as that. Any
  * thread. */
 void link_promise_size(struct link *link, uint64_t bytes);
@@ -89,6 +99,9 @@ void link_renew(struct link *link);
 
 /* What the server offers on the present or latest connection; NULL before the first. */
 const struct offer *link_offer(const struct link *link);
+
+/* Whether a request that is submitted now goes out at once. */
+bool link_is_ready(const struct link *link);
 
 /* Requests that were submitted and are not done. */
 unsigned link_load(const struct link *link);

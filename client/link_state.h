@@ -7,9 +7,8 @@
  *
  * DOWN       no connection; a timer runs until the next dial.
  * DIALLING   connecting and negotiating, under a deadline.
- * REPLAYING  connected; requests that were in flight on the lost connection go first. New ones wait.
- *            (Here is the place of acknowledged but unflushed writes, if the server lost them, and of waiting until
- *            the server has let go of the lost connection; today nothing but the requests in flight is sent again.)
+ * REPLAYING  connected; what is done and not flushed goes first, where it is kept and the server may have lost it; then
+ *            requests that were in flight on the lost connection. New ones wait.
  * READY      every request goes out at once.
  * DRAINING   connected, and to be connected anew: what is in flight ends here, new requests wait for the next connection.
  *

@@ -33,7 +33,7 @@ int errno_of_nbd(uint32_t error)
 
 bool libnbd_lost_it(int error)
 {
-	return error == ENOTCONN || error == ESHUTDOWN;
+	return error == ENOTCONN || error == EPROTO || error == ESHUTDOWN;
 }
 
 static bool starts(const char *text, const char *word)

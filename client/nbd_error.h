@@ -14,7 +14,8 @@ int errno_of_libnbd(int error);
 int errno_of_nbd(uint32_t error);
 
 /* libnbd_lost_it() - whether @error says that the connection ended, not that the command failed: libnbd's ENOTCONN for
- * commands in flight on a handle that died, and a server's ESHUTDOWN. Such a command is sent again elsewhere. */
+ * commands in flight on a handle that died, its EPROTO where what came is no answer (no server can say that), and a server's
+ * ESHUTDOWN. Such a command is sent again elsewhere. */
 bool libnbd_lost_it(int error);
 
 /* libnbd_why() - what libnbd said last on this thread, for an operator: without the name of the function that failed,

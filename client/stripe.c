@@ -18,19 +18,27 @@ static struct stripe *stripe_of(struct disk *disk)
 	return container_of(disk, struct stripe, disk);
 }
 
-static struct link *least_busy(const struct stripe *stripe)
+/* What is given to one that is down waits until it is back, however idle the others are. */
+static bool is_better(const struct link *link, const struct link *than)
 {
-	struct link *least = stripe->links[0];
+	if (link_is_ready(link) != link_is_ready(than))
+		return link_is_ready(link);
+	return link_load(link) < link_load(than);
+}
+
+static struct link *choose(const struct stripe *stripe)
+{
+	struct link *best = stripe->links[0];
 
 	for (unsigned i = 1; i < stripe->count; i++)
-		if (link_load(stripe->links[i]) < link_load(least))
-			least = stripe->links[i];
-	return least;
+		if (is_better(stripe->links[i], best))
+			best = stripe->links[i];
+	return best;
 }
 
 static int stripe_submit(struct disk *disk, struct block_req *req)
 {
-	return disk_submit(link_disk(least_busy(stripe_of(disk))), req);
+	return disk_submit(link_disk(choose(stripe_of(disk))), req);
 }
 
 static bool stripe_recall(struct disk *disk, struct block_req *req)

@@ -1,6 +1,6 @@
 /* client/stripe.h -- one disk over several NBD connections to the same export, on one thread.
  *
- * Each request goes to the connection with the fewest of them. Only for exports with can_multi_conn: there a flush on
+ * Each request goes to the connection with the fewest of them, of those that work just now. Only for exports with can_multi_conn: there a flush on
  * one connection covers what was completed on every other. Spec: NBD proto.md, NBD_FLAG_CAN_MULTI_CONN.
  */
 #pragma once

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "conf/container.h"
+#include "server/lineage.h"
+#include "server/session.h"
 #include "server/worker.h"
 
 static void on_obeyed(struct mail *mail)
@@ -29,6 +31,13 @@ int expulsion_start(struct expulsion *expulsion, struct worker *workers, unsigne
 		worker_expel(&workers[i], &expulsion->notices[i]);
 	}
 	return 0;
+}
+
+bool expulsion_means(const struct expulsion *expulsion, const struct session *session)
+{
+	if (session_export(session) != expulsion->export)
+		return false;
+	return !expulsion->heir || lineage_follows(expulsion->heir, session_lineage(session));
 }
 
 void expulsion_fini(struct expulsion *expulsion)

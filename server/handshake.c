@@ -16,6 +16,7 @@
 #include "server/admission.h"
 #include "server/limits.h"
 #include "server/session.h"
+#include "server/succession.h"
 #include "server/tls_stream.h"
 
 static_assert(NEGOTIATION_MESSAGE_MAX <= RECEIVE_BYTES, "a session takes what is left in the buffer");
@@ -31,6 +32,8 @@ static void handshake_free(struct handshake *handshake)
 	negotiation_fini(&handshake->negotiation);
 	identity_fini(&handshake->who);
 	tls_stream_free(handshake->tls);
+	if (handshake->succession)
+		succession_forget(handshake->succession);
 	if (handshake->fd >= 0)
 		close(handshake->fd);
 	if (handshake->origin)
@@ -89,10 +92,49 @@ static void hand_over(struct handshake *handshake)
 		session_secure(session, handshake->tls);
 	session_belong(session, handshake->origin);
 	session_identify(session, &handshake->who, handshake->number);
+	session_descend(session, &agreed->lineage);
 	handshake->tls = NULL;
 	handshake->origin = NULL;
 	handshake_free(handshake);
 	all->ready(all, session);
+}
+
+static void on_alone(void *context)
+{
+	struct handshake *handshake = context;
+
+	handshake->succession = NULL;
+	if (handshake->succeeded)
+		handshake_close(handshake, CLOSE_succeeded);
+	else
+		hand_over(handshake);
+}
+
+/* They end when their own wait is over: somebody may be going through the list just now. */
+static void succeed_those_waiting(const struct handshake *heir)
+{
+	for (struct handshake *other = heir->all->first; other; other = other->next)
+		if (other->succession && other->negotiation.export == heir->negotiation.export &&
+			lineage_follows(&heir->negotiation.lineage, &other->negotiation.lineage))
+			other->succeeded = true;
+}
+
+/* Served it is when those that it follows are gone; what the client sends meanwhile waits in the socket. */
+static void take_over(struct handshake *handshake)
+{
+	const struct negotiation *agreed = &handshake->negotiation;
+	struct handshakes *all = handshake->all;
+
+	if (!all->successions || !agreed->lineage.identity) {
+		hand_over(handshake);
+		return;
+	}
+	succeed_those_waiting(handshake);
+	ev_io_stop(all->loop->ev, &handshake->on_ready);
+	handshake->succession =
+		succession_start(all->successions, agreed->export, &agreed->lineage, on_alone, handshake);
+	if (!handshake->succession)
+		handshake_close(handshake, CLOSE_memory);
 }
 
 void handshake_wait_for(struct handshake *handshake, int events)
@@ -165,7 +207,7 @@ void handshake_advance(struct handshake *handshake)
 			return;
 		}
 		if (negotiation->stage == NEGOTIATION_TRANSMISSION) {
-			hand_over(handshake);
+			take_over(handshake);
 			return;
 		}
 		if (negotiation->stage == NEGOTIATION_STARTTLS) {
@@ -269,6 +311,8 @@ void handshake_start(struct handshakes *handshakes, int fd, const struct peer *p
 	handshake->in_length = 0;
 	handshake->origin = origin;
 	handshake->tls = NULL;
+	handshake->succession = NULL;
+	handshake->succeeded = false;
 	handshake->number = ++handshakes->count;
 	handshake_faults_init(handshake);
 	handshake->who = (struct identity){ .address = peer->address };

@@ -16,6 +16,7 @@ struct fault_set;
 struct handshake;
 struct origin;
 struct session;
+struct successions;
 
 struct handshakes {
 	struct loop *loop;	       /* borrowed: the main thread's, outlives us */
@@ -25,7 +26,8 @@ struct handshakes {
 	void (*ready)(struct handshakes *handshakes, struct session *session);
 	/* NULL, or: a connection has ended before it was ready. */
 	void (*lost)(struct handshakes *handshakes);
-	struct fault_set *faults; /* borrowed: the server's rules; NULL: there can be none */
+	struct fault_set *faults;	 /* borrowed: the server's rules; NULL: there can be none */
+	struct successions *successions; /* borrowed: outlives us; NULL: nobody waits for those it follows */
 	unsigned deadline_s;
 	uint64_t count;		 /* of connections until now */
 	struct handshake *first; /* owned */

@@ -31,7 +31,9 @@ struct handshake {
 	struct tls_stream *tls; /* owned, until a session takes it; NULL: plain */
 	size_t in_length;	/* plaintext */
 	uint8_t in[NEGOTIATION_MESSAGE_MAX];
-	uint64_t number; /* of the connection */
+	uint64_t number;	       /* of the connection */
+	struct succession *succession; /* borrowed: while those that it follows end; NULL: it does not wait */
+	bool succeeded;		       /* waiting, it is followed by another already */
 	/* What fault rules have to do with it. */
 	struct {
 		struct fault_verdict verdict;

@@ -32,6 +32,10 @@
 #define HANDSHAKE_DEADLINE_S	  30
 #define HANDSHAKE_DEADLINE_MOST_S 3600
 
+/* Connections that follow others of their client (server/succession.h) and wait for those to end, or have given that up; one more is
+ * closed at once. Only a disk that does not answer makes them wait for long. */
+#define SUCCESSIONS_MAX 1024
+
 /* Longest data of one option: an export name of 4096 bytes and what goes with it, such as queries of as much. */
 #define OPTION_DATA_MAX 16384
 

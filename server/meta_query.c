@@ -50,27 +50,41 @@ static bool begins(const char *query, uint32_t length, const char *word)
 	return length >= strlen(word) && memcmp(query, word, strlen(word)) == 0;
 }
 
-static bool has(const struct meta_query *query, const char *word,
-	bool (*matches)(const char *query, uint32_t length, const char *word))
+/* The first that matches, and its @length; NULL: none does. */
+static const char *find(const struct meta_query *query, const char *word,
+	bool (*matches)(const char *query, uint32_t length, const char *word), uint32_t *length)
 {
 	struct rest rest = { query->queries, query->queries_length };
 	const char *string, *why;
-	uint32_t length;
-	bool found = false;
 
-	for (uint32_t i = 0; i < query->count && !found; i++)
-		found = take_string(&rest, &string, &length, &why) == 0 && matches(string, length, word);
-	return found;
+	for (uint32_t i = 0; i < query->count; i++)
+		if (take_string(&rest, &string, length, &why) == 0 && matches(string, *length, word))
+			return string;
+	return NULL;
 }
 
 bool meta_query_has(const struct meta_query *query, const char *word)
 {
-	return has(query, word, is);
+	uint32_t length;
+
+	return find(query, word, is, &length);
 }
 
 bool meta_query_has_prefix(const struct meta_query *query, const char *word)
 {
-	return has(query, word, begins);
+	uint32_t length;
+
+	return find(query, word, begins, &length);
+}
+
+const char *meta_query_behind(const struct meta_query *query, const char *word, uint32_t *length)
+{
+	const char *found = find(query, word, begins, length);
+
+	if (!found)
+		return NULL;
+	*length -= (uint32_t)strlen(word);
+	return found + strlen(word);
 }
 
 int meta_query_parse(const uint8_t *data, uint32_t length, struct meta_query *out, const char **why)

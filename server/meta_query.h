@@ -20,3 +20,7 @@ int meta_query_parse(const uint8_t *data, uint32_t length, struct meta_query *ou
 /* Whether one of the queries of @query, which was parsed, is @word; or begins with it. */
 bool meta_query_has(const struct meta_query *query, const char *word);
 bool meta_query_has_prefix(const struct meta_query *query, const char *word);
+
+/* meta_query_behind() - what follows @word in the first query that begins with it: @length bytes of the option's data.
+ * Returns NULL: none does. */
+const char *meta_query_behind(const struct meta_query *query, const char *word, uint32_t *length);

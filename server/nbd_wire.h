@@ -119,6 +119,7 @@ enum nbd_state { NBD_STATE_HOLE = 1 << 0, NBD_STATE_ZERO = 1 << 1 };
 /* Our own: docs/vnbd-namespace.md */
 #define NBD_CONTEXT_VNBD     "vnbd:"
 #define NBD_CONTEXT_VERIFIER "vnbd:verifier:"
+#define NBD_CONTEXT_SESSION  "vnbd:session:"
 
 /* "Error values" */
 enum nbd_error {

@@ -13,6 +13,7 @@
 #include "server/close_reason.h"
 #include "server/dialect.h"
 #include "server/export.h"
+#include "server/lineage.h"
 #include "server/nbd_wire.h"
 #include "server/tls.h"
 
@@ -47,9 +48,10 @@ struct negotiation {
 	uint32_t skip_left; /* in SKIPPING: bytes */
 	/* What was agreed so far. */
 	enum headers headers;
-	char *status_of;   /* owned: NULL, or the name of the export for which contexts are selected */
-	unsigned contexts; /* META_BIT() of these */
-	uint64_t verifier; /* that was told, if it is among them */
+	char *status_of;	/* owned: NULL, or the name of the export for which contexts are selected */
+	unsigned contexts;	/* META_BIT() of these */
+	uint64_t verifier;	/* that was told, if it is among them */
+	struct lineage lineage; /* whose connection it is; identity 0: not told */
 	/* What TRANSMISSION starts with. */
 	struct dialect dialect;
 	struct export *export; /* owned: a reference; who takes it leaves NULL */

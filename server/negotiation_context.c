@@ -13,6 +13,17 @@ void negotiation_forget_contexts(struct negotiation *negotiation)
 	free(negotiation->status_of);
 	negotiation->status_of = NULL;
 	negotiation->contexts = 0;
+	negotiation->lineage.identity = 0;
+}
+
+/* It is told in a query that selects nothing. */
+static void take_lineage(struct negotiation *negotiation, const struct meta_query *query)
+{
+	uint32_t length;
+	const char *text = meta_query_behind(query, NBD_CONTEXT_SESSION, &length);
+
+	if (text)
+		lineage_parse(text, length, &negotiation->lineage);
 }
 
 static void reply_context(struct negotiation *negotiation, uint32_t option, uint32_t id, const char *name)
@@ -107,6 +118,7 @@ void negotiation_on_set_meta_context(struct negotiation *negotiation, const stru
 		return;
 	if (meta_query_has(&query, NBD_CONTEXT_ALLOCATION))
 		select_context(negotiation, option, META_ALLOCATION, NBD_CONTEXT_ALLOCATION);
+	take_lineage(negotiation, &query);
 	if (meta_query_has_prefix(&query, NBD_CONTEXT_VNBD)) {
 		negotiation->verifier = name_verifier(negotiation, &query, verifier);
 		if (negotiation->verifier && asks_for_verifier(&query, verifier))

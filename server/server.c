@@ -211,6 +211,8 @@ int server_init(struct server *server, const struct server_limits *limits)
 	server->handshakes.lost = on_connection_lost;
 	powercuts_init(&server->powercuts, &server->loop, &server->handshakes);
 	losses_init(&server->losses, &server->loop, &server->handshakes);
+	successions_init(&server->successions, &server->loop);
+	server->handshakes.successions = &server->successions;
 	fault_set_init(&server->faults, NULL);
 	server->handshakes.faults = &server->faults;
 	ev_timer_init(&server->on_drain_deadline, on_drain_deadline, DRAIN_DEADLINE_S, 0);
@@ -389,6 +391,7 @@ static int start_workers(struct server *server, unsigned workers, char *why, siz
 	if (server->workers) {
 		powercuts_serve(&server->powercuts, server->workers, workers);
 		losses_serve(&server->losses, server->workers, workers);
+		successions_serve(&server->successions, server->workers, workers);
 		return 0;
 	}
 	snprintf(why, why_size, "out of memory");
@@ -442,6 +445,7 @@ void server_fini(struct server *server)
 		close(server->connection);
 	free(server->listeners);
 	losses_fini(&server->losses);
+	successions_fini(&server->successions);
 	free(server->workers);
 	budget_fini(&server->budget);
 	admission_fini(&server->admission);

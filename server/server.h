@@ -17,6 +17,7 @@
 #include "server/inherited.h"
 #include "server/losses.h"
 #include "server/powercut.h"
+#include "server/succession.h"
 #include "server/tls.h"
 #include "server/worker.h"
 
@@ -38,6 +39,7 @@ struct server {
 	struct handshakes handshakes;
 	struct powercuts powercuts;
 	struct losses losses;
+	struct successions successions;
 	struct fault_set faults;     /* of what has no export */
 	struct listener **listeners; /* owned */
 	unsigned listener_count;

@@ -128,6 +128,11 @@ void session_identify(struct session *session, struct identity *who, uint64_t nu
 	session->number = number;
 }
 
+void session_descend(struct session *session, const struct lineage *lineage)
+{
+	session->lineage = *lineage;
+}
+
 void session_hand_over(struct session *session, struct worker *worker)
 {
 	session->worker = worker;
@@ -153,4 +158,9 @@ struct session *session_next(const struct session *session)
 const struct export *session_export(const struct session *session)
 {
 	return session->export;
+}
+
+const struct lineage *session_lineage(const struct session *session)
+{
+	return &session->lineage;
 }

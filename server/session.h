@@ -16,6 +16,7 @@
 #include "server/export.h"
 
 struct identity;
+struct lineage;
 struct origin;
 struct survey_entry;
 struct tls_stream;
@@ -45,6 +46,9 @@ void session_belong(struct session *session, struct origin *origin);
  * ask for both. */
 void session_identify(struct session *session, struct identity *who, uint64_t number);
 
+/* session_descend() - before session_hand_over(): whose connection it is; copied. */
+void session_descend(struct session *session, const struct lineage *lineage);
+
 /* session_hand_over() - any thread: @worker serves it from now on, and frees it when it has ended. */
 void session_hand_over(struct session *session, struct worker *worker);
 
@@ -53,6 +57,9 @@ struct session *session_next(const struct session *session);
 
 /* What it serves, until it has ended; for comparing. */
 const struct export *session_export(const struct session *session);
+
+/* Whose connection it is, as the client told. */
+const struct lineage *session_lineage(const struct session *session);
 
 /* The rest is for the worker's thread. A session frees itself, later, never inside one of these calls. */
 

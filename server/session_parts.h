@@ -38,6 +38,7 @@
 #include "server/admission.h"
 #include "server/budget.h"
 #include "server/limits.h"
+#include "server/lineage.h"
 #include "server/outbox.h"
 #include "server/request.h"
 #include "server/session.h"
@@ -119,6 +120,7 @@ struct session {
 	} faults;
 	struct identity who;
 	uint64_t number; /* of the connection, since the server began */
+	struct lineage lineage;
 
 	char peer[ADDRESS_TEXT_SIZE];
 	time_t since; /* our beginning */

@@ -59,10 +59,10 @@ static void on_kill(struct mail *mail)
 		session_kill(session, CLOSE_drain_deadline);
 }
 
-static bool serves(const struct worker *worker, const struct export *export)
+static bool serves(const struct worker *worker, const struct expulsion *expulsion)
 {
 	for (const struct session *session = worker->sessions; session; session = session_next(session))
-		if (session_export(session) == export)
+		if (expulsion_means(expulsion, session))
 			return true;
 	return false;
 }
@@ -75,7 +75,7 @@ static void settle_notices(struct worker *worker)
 	while (*link) {
 		struct notice *notice = *link;
 
-		if (serves(worker, notice->expulsion->export)) {
+		if (serves(worker, notice->expulsion)) {
 			link = &notice->next;
 			continue;
 		}
@@ -90,7 +90,7 @@ static void on_notice(struct mail *mail)
 	struct worker *worker = notice->worker;
 
 	for (struct session *session = worker->sessions; session; session = session_next(session))
-		if (session_export(session) == notice->expulsion->export)
+		if (expulsion_means(notice->expulsion, session))
 			session_expel(session, notice->expulsion->reason);
 	notice->next = worker->notices;
 	worker->notices = notice;

@@ -66,7 +66,7 @@ void worker_drain(struct worker *worker);
 /* Any thread, after worker_drain(): its sessions end now. */
 void worker_kill(struct worker *worker);
 
-/* Any thread: end all sessions of an export, and tell when they are gone (server/expulsion.h). */
+/* Any thread: end all sessions that an expulsion means, and tell when they are gone (server/expulsion.h). */
 void worker_expel(struct worker *worker, struct notice *notice);
 
 /* The owner's thread: fault rules have gone, or have released what they held. */

@@ -26,6 +26,7 @@ GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE = 15, 16, 18
 GET_INFLIGHT_FD, SET_INFLIGHT_FD = 31, 32
 
 F_VERSION_1, F_PROTOCOL_FEATURES = 1 << 32, 1 << 30
+F_BLK_FLUSH = 1 << 9
 P_INFLIGHT_SHMFD, P_GET_VRING_BASE_INFLIGHT = 1 << 12, 1 << 20
 
 VERSION, REPLY = 1, 1 << 2
@@ -101,12 +102,13 @@ class Guest:
 
     # -- life of the device
 
-    def negotiate(self, protocol):
+    def negotiate(self, protocol, features=0):
+        """@features: without F_BLK_FLUSH every write is stable before it is done."""
         assert self.get_u64(GET_FEATURES) & F_PROTOCOL_FEATURES
         assert not protocol & ~self.get_u64(GET_PROTOCOL_FEATURES)
         self.set_u64(SET_PROTOCOL_FEATURES, protocol)
         self.send(SET_OWNER)
-        self.set_u64(SET_FEATURES, F_VERSION_1 | F_PROTOCOL_FEATURES)
+        self.set_u64(SET_FEATURES, F_VERSION_1 | F_PROTOCOL_FEATURES | features)
 
     def get_record(self):
         """A new record of what is in flight: what keep_record() takes."""

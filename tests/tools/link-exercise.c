@@ -37,7 +37,7 @@ struct slot {
 };
 
 static struct {
-	uint64_t requests, errors_allowed, longest;
+	uint64_t requests, errors_allowed, longest, replay_mib;
 	unsigned depth, links;
 	uint64_t seed;
 	bool fill, keep, no_trim;
@@ -376,7 +376,11 @@ static int connect_links(const char *uri)
 	static struct link_watch watch = { on_dialled };
 	static char name[URI_SHOWN_SIZE];
 	struct link_config config = {
-		.loop = &run.loop, .uri = uri, .name = uri_shown(uri, name), .watch = &watch
+		.loop = &run.loop,
+		.uri = uri,
+		.name = uri_shown(uri, name),
+		.watch = &watch,
+		.replay_bytes = asked.replay_mib << 20,
 	};
 	char text[512];
 
@@ -399,7 +403,7 @@ static void parse(int argc, char **argv)
 	static const struct option options[] = { { "requests", 1, NULL, 'r' }, { "depth", 1, NULL, 'd' },
 		{ "connections", 1, NULL, 'c' }, { "seed", 1, NULL, 's' }, { "longest", 1, NULL, 'l' },
 		{ "fill", 0, NULL, 'f' }, { "errors-allowed", 1, NULL, 'e' }, { "no-trim", 0, NULL, 't' },
-		{ "verbose", 0, NULL, 'v' }, { 0 } };
+		{ "replay", 1, NULL, 'p' }, { "verbose", 0, NULL, 'v' }, { 0 } };
 	int option;
 
 	log_open("link-exercise", LOG_INFO);
@@ -431,6 +435,9 @@ static void parse(int argc, char **argv)
 		case 't':
 			asked.no_trim = true;
 			break;
+		case 'p':
+			asked.replay_mib = number;
+			break;
 		case 'v':
 			log_open("link-exercise", LOG_DEBUG);
 			break;
@@ -441,7 +448,8 @@ static void parse(int argc, char **argv)
 	if (optind + 1 != argc || !asked.depth || !asked.links || !asked.longest) {
 		fprintf(stderr,
 			"usage: link-exercise [--requests=N] [--depth=N] [--connections=N] [--seed=N]\n"
-			"\t[--longest=BLOCKS] [--fill] [--no-trim] [--errors-allowed=N] [--verbose] "
+			"\t[--longest=BLOCKS] [--fill] [--no-trim] [--errors-allowed=N] [--replay=MIB] "
+			"[--verbose] "
 			"NBD-URI\n");
 		exit(2);
 	}
