@@ -11,12 +11,13 @@
 struct blk_queue;
 
 enum blk_order_kind {
-	BLK_ORDER_START, /* setup, memory, enabled, kick, call, err, log: go to work; first look at the ring at once */
-	BLK_ORDER_STOP, /* leave: take no more; answered when all that was taken is published or left: base */
+	BLK_ORDER_START, /* setup, memory, enabled, kick, polls, call, err, log: go to work; first look at the ring at once */
+	BLK_ORDER_STOP, /* leave: take no more; answered when all that was taken is published or left: base. The kick
+			 * descriptor is readable then if chains are available, or else it is not. */
 	BLK_ORDER_ENABLE, /* enabled: without it nothing is taken */
-	BLK_ORDER_FDS,	  /* kick, call, err: use these from now on; what may have been missed is looked at */
-	BLK_ORDER_MEMORY, /* memory: requests in flight keep what they have */
-	BLK_ORDER_LOG,	  /* log: from now on; also what was taken before is logged when it ends */
+	BLK_ORDER_FDS, /* kick, polls, call, err: use these from now on; what may have been missed is looked at */
+	BLK_ORDER_MEMORY,   /* memory: requests in flight keep what they have */
+	BLK_ORDER_FEATURES, /* enabled, log: from now on; also what was taken before is logged when it ends */
 	BLK_ORDERS,
 };
 
@@ -29,6 +30,7 @@ struct blk_queue_order {
 	struct guest_memory *memory; /* borrowed until the answer: the queue gets its own reference */
 	int kick, call,
 		err; /* borrowed until the answer to the order that replaces them or stops; -1: none */
+	bool polls;  /* there will be no kicks: the queue looks by itself */
 	/* How to call by @call, on the queue's thread; NULL: it is an eventfd. */
 	void (*call_by)(int call, unsigned index);
 	bool enabled;

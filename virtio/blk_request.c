@@ -148,21 +148,21 @@ static int answer_id(
 	return 0;
 }
 
-static int check_range(
-	const struct virtio_blk *blk, const struct virtio_blk_range *range, uint32_t flags_allowed)
+static int check_range(const struct virtio_blk *blk, const struct virtio_blk_range *range)
 {
 	uint64_t length = (uint64_t)range->num_sectors * VIRTIO_BLK_SECTOR_SIZE;
 
-	if (range->flags & ~flags_allowed)
-		return -ENOTSUP;
 	if (length > VIRTIO_BLK_RANGE_LENGTH_MAX)
 		return -ERANGE;
 	return plan_range(blk, range->sector, length);
 }
 
+/* Spec: VIRTIO_BLK_S_UNSUPP "if any unknown flag is set", whatever else is wrong. */
 static int plan_ranges(struct blk_request *request, const struct virtio_blk *blk, uint32_t flags_allowed)
 {
 	uint64_t length = request->chain.readable_bytes - sizeof(struct virtio_blk_header);
+	uint32_t flags = 0;
+	int error = 0;
 
 	if (length == 0 || length % sizeof(request->ranges[0]) || length > sizeof(request->ranges))
 		return -EPROTO;
@@ -170,16 +170,15 @@ static int plan_ranges(struct blk_request *request, const struct virtio_blk *blk
 	request->plan.range_count = (unsigned)(length / sizeof(request->ranges[0]));
 	for (unsigned i = 0; i < request->plan.range_count; i++) {
 		struct virtio_blk_range *range = &request->ranges[i];
-		int error;
 
 		range->sector = le64toh(range->sector);
 		range->num_sectors = le32toh(range->num_sectors);
 		range->flags = le32toh(range->flags);
-		error = check_range(blk, range, flags_allowed);
-		if (error)
-			return error;
+		flags |= range->flags;
+		if (!error)
+			error = check_range(blk, range);
 	}
-	return 0;
+	return flags & ~flags_allowed ? -ENOTSUP : error;
 }
 
 static int plan_discard(

@@ -1,15 +1,10 @@
-/* virtio/vduse.c -- the device's file: one message of the kernel after the other, and the life around them.
+/* virtio/vduse.c -- the life of the device: on the bus, and off it.
  *
  *   ATTACHING --attached--> SERVING --stop--> DETACHING --gone or in use--> ENDING --rings stopped--> (free)
  *       |                      |                                               ^
  *       +-- refused ---------- + -- given up by the kernel, then stop ---------+
  *
  * Messages are answered in all but the last: the kernel's driver talks to the device while it is attached and detached.
- *
- * D1  A ring has at most one order at a time: a message is handled only when no order waits.
- * D2  A record says what its rings say: it is empty from the device's reset until the rings start, and the reset is
- *     answered after that. So our successor, which knows what the kernel says of the rings and no more, may go by it,
- *     once it knows that no change of the status waits for its answer.
  */
 #include "virtio/vduse.h"
 
@@ -22,57 +17,9 @@
 
 #include "conf/container.h"
 #include "conf/log.h"
-#include "virtio/blk_queue.h"
 #include "virtio/vdpa_bus.h"
-#include "virtio/vduse_device.h"
 #include "virtio/vduse_record.h"
-
-/* Spec: virtio, "Device Status Field". */
-#define STATUS_FEATURES_OK 8u
-#define STATUS_DRIVER_OK   4u
-
-enum vduse_life { VDUSE_ATTACHING, VDUSE_SERVING, VDUSE_DETACHING, VDUSE_ENDING };
-
-struct vduse_ring {
-	struct vduse *vduse;	      /* borrowed: has us in an array */
-	struct blk_queue *queue;      /* owned */
-	struct blk_queue_order order; /* to the queue; in use while it is one of vduse->orders */
-	bool started;
-	uint32_t base; /* where it stopped */
-	int kick;      /* owned, while it is started; -1: none */
-};
-
-struct vduse {
-	struct loop *main; /* borrowed */
-	struct virtio_blk blk;
-	struct vduse_device device;
-	enum vduse_life life;
-	bool stopping; /* as we were told */
-	bool refused;  /* by the kernel */
-	bool removed;  /* from the bus: nobody else knows the device */
-
-	ev_io on_message;
-	struct vduse_dev_request request; /* the message that is being handled */
-	bool waiting;			  /* it is, until orders are carried out */
-	bool again;			  /* it is to be handled again then */
-
-	ev_io on_bus; /* a change of the bus under way has ended */
-
-	struct guest_memory *memory; /* counted */
-	struct inflight *inflight;   /* owned */
-	uint64_t features;	     /* negotiated */
-	struct vduse_ring *rings;    /* owned */
-	unsigned ring_count;
-	unsigned orders; /* given to queues and not answered yet */
-	int order_error; /* of one of them */
-
-	void (*failed)(void *arg);
-	void *failed_arg;
-	struct mail on_failed;
-	void (*stopped)(void *arg);
-	void *stopped_arg;
-	struct mail on_stop;
-};
+#include "virtio/vduse_state.h"
 
 static void close_fd(int *fd)
 {
@@ -89,7 +36,7 @@ static void post_failed(struct mail *mail)
 		vduse->failed(vduse->failed_arg);
 }
 
-static void vduse_fail(struct vduse *vduse)
+void vduse_fail(struct vduse *vduse)
 {
 	if (vduse->refused)
 		return;
@@ -97,285 +44,6 @@ static void vduse_fail(struct vduse *vduse)
 	ev_io_stop(vduse->main->ev, &vduse->on_message);
 	vduse->on_failed.read = post_failed;
 	loop_post(vduse->main, &vduse->on_failed);
-}
-
-/* -- memory ------------------------------------------------------------------------------------------------------- */
-
-/* What was known of the driver's memory may have changed: ask again. */
-static int memory_renew(struct vduse *vduse)
-{
-	struct guest_memory *memory = guest_memory_from(&vduse->device.memory);
-
-	if (!memory)
-		return -ENOMEM;
-	guest_memory_put(vduse->memory);
-	vduse->memory = memory;
-	return 0;
-}
-
-/* -- orders ------------------------------------------------------------------------------------------------------- */
-
-static void settled(struct vduse *vduse);
-
-static void order_answered(struct blk_queue_order *order)
-{
-	struct vduse_ring *ring = container_of(order, struct vduse_ring, order);
-	struct vduse *vduse = ring->vduse;
-
-	loop_assert_mine(vduse->main);
-	if (order->result) {
-		log_error("%s: queue %u: out of memory", vduse->device.name, (unsigned)(ring - vduse->rings));
-		vduse->order_error = order->result;
-	}
-	if (order->kind == BLK_ORDER_START)
-		ring->started = order->result == 0;
-	if (order->kind == BLK_ORDER_STOP) {
-		ring->started = false;
-		ring->base = order->base;
-	}
-	if (!ring->started)
-		close_fd(&ring->kick);
-	if (--vduse->orders == 0)
-		settled(vduse);
-}
-
-static void give_order(struct vduse_ring *ring, enum blk_order_kind kind, const struct vring_setup *setup)
-{
-	struct vduse *vduse = ring->vduse;
-
-	if (vduse->orders++ == 0)
-		vduse->order_error = 0;
-	ring->order = (struct blk_queue_order){
-		.queue = ring->queue,
-		.kind = kind,
-		.memory = vduse->memory,
-		.kick = ring->kick,
-		.call = vduse->device.fd,
-		.call_by = vduse_device_call,
-		.err = -1,
-		.enabled = true,
-		.leave = vduse->life == VDUSE_ENDING, /* to our successor */
-		.done = order_answered,
-	};
-	if (setup)
-		ring->order.setup = *setup;
-	blk_queue_give_order(&ring->order);
-}
-
-static void order_started(struct vduse *vduse, enum blk_order_kind kind)
-{
-	for (unsigned i = 0; i < vduse->ring_count; i++) {
-		if (vduse->rings[i].started)
-			give_order(&vduse->rings[i], kind, NULL);
-	}
-}
-
-static bool any_is_started(const struct vduse *vduse)
-{
-	for (unsigned i = 0; i < vduse->ring_count; i++) {
-		if (vduse->rings[i].started)
-			return true;
-	}
-	return false;
-}
-
-/* -- rings -------------------------------------------------------------------------------------------------------- */
-
-static int ring_start(struct vduse_ring *ring)
-{
-	struct vduse *vduse = ring->vduse;
-	unsigned index = (unsigned)(ring - vduse->rings);
-	struct vring_setup setup;
-	int ready = vduse_device_ring(&vduse->device, index, vduse->features, &setup), kick;
-
-	if (ready <= 0)
-		return ready;
-	kick = vduse_device_kick(&vduse->device, index);
-	if (kick < 0)
-		return kick;
-	ring->kick = kick;
-	setup.record = inflight_record(vduse->inflight, vduse->features, index, &setup.record_bytes);
-	give_order(ring, BLK_ORDER_START, &setup);
-	return 0;
-}
-
-static int rings_start(struct vduse *vduse)
-{
-	int error = memory_renew(vduse);
-
-	if (!error)
-		error = vduse_device_features(&vduse->device, &vduse->features);
-	for (unsigned i = 0; i < vduse->ring_count && !error; i++)
-		error = ring_start(&vduse->rings[i]);
-	if (error)
-		log_error("%s: cannot start its queues: %s", vduse->device.name, strerror(-error));
-	return error;
-}
-
-/* -- messages ----------------------------------------------------------------------------------------------------- */
-
-enum vduse_handled {
-	VDUSE_DONE,
-	VDUSE_WAIT,  /* done when no order waits any more, if none has failed */
-	VDUSE_AGAIN, /* handle it again when no order waits any more */
-};
-
-static bool features_are_good(const struct vduse *vduse)
-{
-	const uint64_t needed = VIRTIO_F_VERSION_1 | VIRTIO_F_ACCESS_PLATFORM;
-	uint64_t features;
-
-	if (vduse_device_features(&vduse->device, &features))
-		return false;
-	return !(features & ~vduse_features_offered(&vduse->blk)) && (features & needed) == needed;
-}
-
-static int driver_begins(struct vduse *vduse)
-{
-	int error;
-
-	/* By us, before it came. */
-	if (any_is_started(vduse))
-		return VDUSE_DONE;
-	error = rings_start(vduse);
-	if (!vduse->orders)
-		return error;
-	/* Some are starting all the same: the answer comes after them. */
-	if (error)
-		vduse->order_error = error;
-	return VDUSE_WAIT;
-}
-
-static int set_status(struct vduse *vduse, struct vduse_dev_response *response)
-{
-	uint8_t status = vduse->request.s.status;
-
-	(void)response;
-	if (status & STATUS_DRIVER_OK)
-		return driver_begins(vduse);
-	if (any_is_started(vduse)) {
-		order_started(vduse, BLK_ORDER_STOP);
-		return VDUSE_AGAIN;
-	}
-	if (status == 0)
-		inflight_clear(vduse->inflight); /* D2 */
-	if ((status & STATUS_FEATURES_OK) && !features_are_good(vduse)) {
-		log_error("%s: its driver wants other features than those offered", vduse->device.name);
-		return -EINVAL;
-	}
-	return VDUSE_DONE;
-}
-
-/* Who asks takes the ring away. */
-static int get_vq_state(struct vduse *vduse, struct vduse_dev_response *response)
-{
-	uint32_t index = vduse->request.vq_state.index;
-	struct vduse_ring *ring;
-
-	if (index >= vduse->ring_count)
-		return -EINVAL;
-	ring = &vduse->rings[index];
-	if (ring->started) {
-		give_order(ring, BLK_ORDER_STOP, NULL);
-		return VDUSE_AGAIN;
-	}
-	response->vq_state.index = index;
-	if (vduse->features & VIRTIO_F_RING_PACKED)
-		response->vq_state.packed = (struct vduse_vq_state_packed){
-			.last_avail_idx = ring->base & 0x7fff,
-			.last_avail_counter = ring->base >> 15 & 1,
-			.last_used_idx = ring->base >> 16 & 0x7fff,
-			.last_used_counter = ring->base >> 31,
-		};
-	else
-		response->vq_state.split.avail_index = (uint16_t)ring->base;
-	return VDUSE_DONE;
-}
-
-static int update_iotlb(struct vduse *vduse, struct vduse_dev_response *response)
-{
-	int error = memory_renew(vduse);
-
-	(void)response;
-	if (error)
-		return error;
-	order_started(vduse, BLK_ORDER_MEMORY);
-	return vduse->orders ? VDUSE_WAIT : VDUSE_DONE;
-}
-
-static const struct {
-	const char *name;
-	/* Returns enum vduse_handled, or -errno: refused. */
-	int (*handle)(struct vduse *vduse, struct vduse_dev_response *response);
-} kinds[] = {
-	[VDUSE_GET_VQ_STATE] = { "GET_VQ_STATE", get_vq_state },
-	[VDUSE_SET_STATUS] = { "SET_STATUS", set_status },
-	[VDUSE_UPDATE_IOTLB] = { "UPDATE_IOTLB", update_iotlb },
-};
-
-static void message_done(struct vduse *vduse, struct vduse_dev_response *response, int error)
-{
-	response->request_id = vduse->request.request_id;
-	response->result = error ? VDUSE_REQ_RESULT_FAILED : VDUSE_REQ_RESULT_OK;
-	/* ENOENT: the kernel no longer waits for it. */
-	if (write(vduse->device.fd, response, sizeof(*response)) < 0)
-		log_warning("%s: an answer is too late: %s", vduse->device.name, strerror(errno));
-	vduse->waiting = false;
-	if (!vduse->refused)
-		ev_io_start(vduse->main->ev, &vduse->on_message);
-}
-
-static void message_handle(struct vduse *vduse)
-{
-	struct vduse_dev_response response = { 0 };
-	uint32_t type = vduse->request.type;
-	int handled = -EOPNOTSUPP;
-
-	if (type < sizeof(kinds) / sizeof(kinds[0]))
-		handled = kinds[type].handle(vduse, &response);
-	vduse->again = handled == VDUSE_AGAIN;
-	if (handled > VDUSE_DONE)
-		return;
-	if (handled < 0)
-		log_warning("%s: refused the kernel's message %u", vduse->device.name, type);
-	message_done(vduse, &response, handled);
-}
-
-/* Returns whether there is one; it is being handled from then on. */
-static bool message_read(struct vduse *vduse)
-{
-	if (read(vduse->device.fd, &vduse->request, sizeof(vduse->request)) !=
-		(ssize_t)sizeof(vduse->request))
-		return false;
-	if (vduse->request.type < sizeof(kinds) / sizeof(kinds[0]))
-		log_debug("%s: kernel: %s %u", vduse->device.name, kinds[vduse->request.type].name,
-			vduse->request.type == VDUSE_SET_STATUS ? vduse->request.s.status
-								: vduse->request.vq_state.index);
-	vduse->waiting = vduse->again = true;
-	ev_io_stop(vduse->main->ev, &vduse->on_message);
-	return true;
-}
-
-static void on_message(struct ev_loop *ev, ev_io *watcher, int revents)
-{
-	struct vduse *vduse = watcher->data;
-	uint64_t features;
-
-	(void)ev;
-	(void)revents;
-	loop_assert_mine(vduse->main);
-	/* An order that no message waits for: a message before its end is the next turn's. */
-	if (vduse->orders)
-		return;
-	if (message_read(vduse)) {
-		message_handle(vduse);
-		return;
-	}
-	if (vduse_device_features(&vduse->device, &features) == 0)
-		return;
-	log_error("%s: the kernel has given the device up: a message was not answered in time",
-		vduse->device.name);
-	vduse_fail(vduse);
 }
 
 /* -- the end ------------------------------------------------------------------------------------------------------ */
@@ -416,7 +84,7 @@ static void end_step(struct vduse *vduse)
 {
 	if (vduse->orders)
 		return;
-	order_started(vduse, BLK_ORDER_STOP);
+	vduse_order_started(vduse, BLK_ORDER_STOP);
 	if (vduse->orders)
 		return;
 	vduse->on_stop.read = finish_stop;
@@ -431,14 +99,12 @@ static void end_begin(struct vduse *vduse)
 	end_step(vduse);
 }
 
-static void settled(struct vduse *vduse)
+void vduse_settled(struct vduse *vduse)
 {
 	if (vduse->life == VDUSE_ENDING)
 		end_step(vduse);
-	else if (vduse->waiting && vduse->again && !vduse->order_error)
-		message_handle(vduse);
-	else if (vduse->waiting)
-		message_done(vduse, &(struct vduse_dev_response){ 0 }, vduse->order_error);
+	else
+		vduse_message_go_on(vduse);
 }
 
 /* -- on the bus and off it ---------------------------------------------------------------------------------------- */
@@ -589,12 +255,12 @@ static const char *predecessor_fault(struct vduse *vduse)
 /* D2: where the status is about to change, that message says whether the rings are to be started. */
 static void take_up_rings(struct vduse *vduse)
 {
-	bool status = message_read(vduse) && vduse->request.type == VDUSE_SET_STATUS;
+	bool status = vduse_message_read(vduse) && vduse->request.type == VDUSE_SET_STATUS;
 
-	if (!status && rings_start(vduse))
+	if (!status && vduse_start_rings(vduse))
 		vduse_fail(vduse);
 	if (vduse->waiting && !vduse->orders)
-		message_handle(vduse);
+		vduse_message_handle(vduse);
 }
 
 static int device_take_up(struct vduse *vduse, char why[VDUSE_WHY_SIZE])
@@ -691,7 +357,7 @@ int vduse_new(struct loop *main, const char *name, const struct virtio_blk_confi
 	vduse->main = main;
 	vduse->failed = failed;
 	vduse->failed_arg = arg;
-	ev_init(&vduse->on_message, on_message);
+	ev_init(&vduse->on_message, vduse_on_message);
 	ev_init(&vduse->on_bus, on_bus);
 	vduse->on_message.data = vduse->on_bus.data = vduse;
 	error = virtio_blk_init(&vduse->blk, config);

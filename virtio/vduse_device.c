@@ -73,7 +73,7 @@ int vduse_device_renew_space(const struct vduse_device *device, struct virtio_bl
 	if (!data)
 		return -ENOMEM;
 	data->length = (__u32)space;
-	virtio_blk_read_space(blk, 0, data->buffer, space);
+	virtio_blk_read_space(blk, 0, 0, data->buffer, space);
 	error = ioctl(device->fd, VDUSE_DEV_SET_CONFIG, data) < 0 ? -errno : 0;
 	free(data);
 	/* It fails where no driver is there to be told. */
@@ -173,7 +173,7 @@ static int create(const struct vduse_device *device, struct virtio_blk *blk, uns
 	config->vq_num = ring_count;
 	config->vq_align = RING_ALIGNMENT;
 	config->config_size = (__u32)space;
-	virtio_blk_read_space(blk, 0, config->config, space);
+	virtio_blk_read_space(blk, 0, 0, config->config, space);
 	error = ioctl(device->control, VDUSE_CREATE_DEV, config) < 0 ? -errno : 0;
 	free(config);
 	return error;

@@ -19,6 +19,7 @@
 
 #include "conf/container.h"
 #include "conf/log_limit.h"
+#include "virtio/vhost_requests.h"
 #include "virtio/vhost_session.h"
 
 /* Between two tries to accept where there are no descriptors left, say. */

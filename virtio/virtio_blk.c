@@ -17,6 +17,9 @@
 #define SEGMENT_MAX (8u << 20)
 static_assert(SEGMENT_MAX / VIRTIO_BLK_SECTOR_SIZE * VIRTIO_BLK_SEG_MAX % 65536 != 0, "SeaBIOS starts");
 
+/* min_io_size has 16 bits; like every block size it is a power of two. */
+#define MIN_IO_BLOCKS_MAX (1u << 15)
+
 /* Discards are aligned to the disk's preferred block, but not to one so large that small files never free space. */
 #define DISCARD_ALIGNMENT_MAX (64u << 10)
 
@@ -81,7 +84,7 @@ static void fill_space(struct virtio_blk_space *space, const struct disk_facts *
 		.seg_max = htole32(VIRTIO_BLK_SEG_MAX),
 		.blk_size = htole32(block),
 		.physical_block_exp = (uint8_t)__builtin_ctz(physical / block),
-		.min_io_size = htole16((uint16_t)min32(preferred / block, UINT16_MAX)),
+		.min_io_size = htole16((uint16_t)min32(preferred / block, MIN_IO_BLOCKS_MAX)),
 		.num_queues = htole16((uint16_t)num_queues),
 		.max_discard_sectors = htole32(range_sectors),
 		.max_discard_seg = htole32(VIRTIO_BLK_RANGES_MAX),
@@ -179,12 +182,19 @@ static bool covers_writeback(uint32_t offset, size_t size)
 	return offset <= writeback_at && writeback_at - offset < size;
 }
 
-void virtio_blk_read_space(struct virtio_blk *blk, uint32_t offset, void *out, size_t size)
+/* Spec: "Device Initialization": "the device MUST initialize writeback to 0"; but not for a legacy driver. */
+static bool cannot_flush(uint64_t features)
+{
+	return (features & VIRTIO_F_VERSION_1) && (features & VIRTIO_BLK_F_CONFIG_WCE) &&
+	       !(features & VIRTIO_BLK_F_FLUSH);
+}
+
+void virtio_blk_read_space(struct virtio_blk *blk, uint64_t features, uint32_t offset, void *out, size_t size)
 {
 	struct virtio_blk_space space = blk->space;
 	size_t have = 0;
 
-	space.writeback = atomic_load(&blk->writeback);
+	space.writeback = atomic_load(&blk->writeback) && !cannot_flush(features);
 	/* Later, the VMM may read it for reasons of its own. */
 	if (covers_writeback(offset, size) && !blk->at_work)
 		atomic_store(&blk->writeback_told, true);

@@ -78,8 +78,9 @@ void virtio_blk_reset(struct virtio_blk *blk);
 void virtio_blk_begin(struct virtio_blk *blk, bool here);
 
 /* virtio_blk_read_space() - copies @size bytes from @offset of the configuration space; what is past its end reads as
- * zeroes, as the fields of features that this device does not have. */
-void virtio_blk_read_space(struct virtio_blk *blk, uint32_t offset, void *out, size_t size);
+ * zeroes, as the fields of features that this device does not have. @features: as negotiated so far. */
+void virtio_blk_read_space(
+	struct virtio_blk *blk, uint64_t features, uint32_t offset, void *out, size_t size);
 
 /* virtio_blk_write_space() - a driver's write, or with @restore the state of a migrated device.
  * Returns 0; -EPERM: a field that drivers may not write; -EINVAL: not a value of that field. Nothing has changed then.

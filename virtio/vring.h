@@ -32,7 +32,8 @@ struct vring_setup {
 	uint32_t size;
 	uint64_t desc, avail, used; /* user addresses; of a packed ring: ring, driver's and device's events */
 	/* Where to go on. Split: the available index of the next chain to take. Packed: place and wrap counter of the
-	 * next descriptor to take, 15 + 1 bits, then those of the next one to use. */
+	 * next descriptor to take, 15 + 1 bits, then those of the next one to use, where 0 is: the same. Of a new packed ring
+	 * all of it may be 0. */
 	uint32_t base;
 	/* Where chains in flight are written down, for who goes on here when we have died; NULL: nowhere. It has to stay
 	 * there until the ring is forgotten. What it says of an earlier life counts, and base does not then. */

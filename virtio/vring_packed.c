@@ -93,11 +93,32 @@ static bool count_taken(struct vring *ring)
 	return true;
 }
 
+static bool nothing_is_used(const struct vring *ring)
+{
+	for (uint32_t i = 0; i < ring->setup.size; i++) {
+		if (load16(&ring->packed.desc[i].flags) & DESC_USED)
+			return false;
+	}
+	return true;
+}
+
+/* The base as it was told, or as it was meant: front-ends older than its description in the specification tell no used place
+ * (DPDK), or none at all (libblkio's driver) of a ring that is new. A used place of 0 in a lap of the wrap counter 0 is that
+ * of the available one anyway: without a record nothing is in flight, or nobody could give it back. */
+static uint32_t base_meant(const struct vring *ring)
+{
+	uint32_t base = ring->setup.base;
+
+	if (base == 0 && nothing_is_used(ring))
+		base = VRING_PACKED_START;
+	return base >> 16 ? base : base | base << 16;
+}
+
 /* Returns what is wrong, or NULL. */
 static const char *begin_at_base(struct vring *ring)
 {
 	struct vring_packed *packed = &ring->packed;
-	uint32_t base = ring->setup.base;
+	uint32_t base = base_meant(ring);
 
 	packed->next_avail = base & PLACE_MASK;
 	packed->avail_wrap = base & PLACE_WRAP;

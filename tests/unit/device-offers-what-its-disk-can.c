@@ -27,7 +27,7 @@ static struct virtio_blk_space space_of(struct virtio_blk *blk)
 {
 	struct virtio_blk_space space;
 
-	virtio_blk_read_space(blk, 0, &space, sizeof(space));
+	virtio_blk_read_space(blk, 0, 0, &space, sizeof(space));
 	return space;
 }
 
@@ -72,7 +72,7 @@ static void the_space_is_the_disk_in_blocks(void **state)
 		{ 512, 512, 1023, 512, 0, 1, 1, 1 },
 		{ 4096, 4096, 12288 + 512, 4096, 0, 1, 8, 24 },
 		{ 512, 65536, 1 << 20, 512, 3, 128, 128, 2048 },
-		{ 512, 32 << 20, 1 << 30, 512, 3, 65535, 128, 1 << 21 },
+		{ 512, 32 << 20, 1 << 30, 512, 3, 32768, 128, 1 << 21 },
 		{ 65536, 65536, 1 << 20, 65536, 0, 1, 128, 2048 },
 	};
 
@@ -163,6 +163,29 @@ static void writeback_is_what_drivers_may_write(void **state)
 	assert_int_equal(virtio_blk_write_space(&blk, 32, &bytes[1], 1, false), -EPERM);
 }
 
+/* A driver that can turn the cache off but not flush it; legacy ones see no difference. */
+static void writeback_is_off_for_who_cannot_flush(void **state)
+{
+	static const struct {
+		uint64_t features;
+		uint8_t writeback;
+	} cases[] = {
+		{ VIRTIO_F_VERSION_1 | VIRTIO_BLK_F_CONFIG_WCE, 0 },
+		{ VIRTIO_F_VERSION_1 | VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_BLK_F_FLUSH, 1 },
+		{ VIRTIO_F_VERSION_1, 1 },
+		{ VIRTIO_BLK_F_CONFIG_WCE, 1 },
+	};
+	struct virtio_blk blk = device_of(able, 1, false);
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t writeback;
+
+		virtio_blk_read_space(&blk, cases[i].features, 32, &writeback, 1);
+		assert_int_equal(writeback, cases[i].writeback);
+	}
+}
+
 static void what_is_past_the_space_reads_as_zeroes(void **state)
 {
 	struct virtio_blk blk = device_of(able, 1, false);
@@ -170,11 +193,11 @@ static void what_is_past_the_space_reads_as_zeroes(void **state)
 
 	(void)state;
 	memset(bytes, 0xff, sizeof(bytes));
-	virtio_blk_read_space(&blk, 56, bytes, sizeof(bytes));
+	virtio_blk_read_space(&blk, 0, 56, bytes, sizeof(bytes));
 	assert_int_equal(bytes[0], 1); /* write_zeroes_may_unmap */
 	for (unsigned i = 1; i < sizeof(bytes); i++)
 		assert_int_equal(bytes[i], 0);
-	virtio_blk_read_space(&blk, UINT32_MAX, bytes, 1);
+	virtio_blk_read_space(&blk, 0, UINT32_MAX, bytes, 1);
 	assert_int_equal(bytes[0], 0);
 }
 
@@ -206,6 +229,7 @@ int main(void)
 		cmocka_unit_test(the_space_is_the_disk_in_blocks),
 		cmocka_unit_test(a_segment_is_as_long_as_the_disk_takes_at_once),
 		cmocka_unit_test(writeback_is_what_drivers_may_write),
+		cmocka_unit_test(writeback_is_off_for_who_cannot_flush),
 		cmocka_unit_test(what_is_past_the_space_reads_as_zeroes),
 		cmocka_unit_test(a_device_that_cannot_be_is_refused),
 	};

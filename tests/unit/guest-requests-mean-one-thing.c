@@ -269,9 +269,9 @@ static void writes_are_stable_when_the_driver_may_think_so(void **state)
 	/* A VMM that has not looked since it connected may know of a writeback that a guest turned off. */
 	assert_true(virtio_blk_writes_through(&w.blk, features));
 	assert_false(virtio_blk_writes_through(&w.blk, features & ~VIRTIO_BLK_F_CONFIG_WCE));
-	virtio_blk_read_space(&w.blk, 0, w.extra, 32);
+	virtio_blk_read_space(&w.blk, 0, 0, w.extra, 32);
 	assert_true(virtio_blk_writes_through(&w.blk, features));
-	virtio_blk_read_space(&w.blk, 32, &value, 1);
+	virtio_blk_read_space(&w.blk, 0, 32, &value, 1);
 	assert_int_equal(value, 1);
 	assert_false(virtio_blk_writes_through(&w.blk, features));
 	assert_true(virtio_blk_writes_through(&w.blk, features & ~VIRTIO_BLK_F_FLUSH));

@@ -199,6 +199,225 @@ static void a_disabled_ring_keeps_its_requests(void **state)
 	vmm_end(&vmm);
 }
 
+/* Not every front-end tells both places of a new ring, which are at 0 in the lap of wrap counter 1. */
+static void a_new_packed_ring_needs_no_base(void **state)
+{
+	static const uint32_t bases[] = { PACKED_START, 0x8000, 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
+		struct packed_driver packed;
+
+		begin(VIRTIO_F_RING_PACKED);
+		describe(0, 7, bases[i]);
+		packed_init(&packed, &vmm.driver[0], PACKED_START);
+		for (uint16_t k = 0; k < 30; k++)
+			serve_packed(&packed, k % 7);
+		vmm_end(&vmm);
+	}
+}
+
+/* But one that has come round is where it is: at 0 in a lap of wrap counter 0; told in full, or the half that counts. */
+static void a_packed_ring_goes_on_in_its_lap(void **state)
+{
+	struct packed_driver packed;
+
+	(void)state;
+	begin(VIRTIO_F_RING_PACKED);
+	describe(0, 9, PACKED_START);
+	packed_init(&packed, &vmm.driver[0], PACKED_START);
+	for (uint16_t k = 0; k < 3; k++)
+		serve_packed(&packed, k);
+	assert_int_equal(stop(0), 0);
+	describe(0, 9, 0);
+	for (uint16_t k = 0; k < 4; k++)
+		serve_packed(&packed, k);
+	assert_int_equal(stop(0), 0x80038003);
+	describe(0, 9, 0x8003);
+	for (uint16_t k = 0; k < 3; k++)
+		serve_packed(&packed, k);
+	vmm_end(&vmm);
+}
+
+/* Spec: "Ring states". A front-end that does not know how to enable rings need not. */
+static void features_without_the_protocols_enable_all(void **state)
+{
+	(void)state;
+	begin(0);
+	describe(0, 64, 0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+	guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 0);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 0);
+	assert_int_equal(
+		vmm_set_u64(&vmm, VHOST_USER_SET_FEATURES, VMM_FEATURES & ~VHOST_USER_F_PROTOCOL_FEATURES),
+		0);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), 1);
+	/* Those that are stopped, too; and they stay so. */
+	assert_int_equal(vmm_set_u64(&vmm, VHOST_USER_SET_FEATURES, VMM_FEATURES), 0);
+	describe(0, 64, stop(0));
+	serve(0);
+	vmm_describe_ring(&vmm, 1, 0);
+	serve(1);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 1, 0), 0);
+	guest_ask(&vmm, 1, 0, VIRTIO_BLK_T_IN, 0);
+	guest_kick(&vmm, 1);
+	pump(&vmm);
+	assert_int_equal(*driver_used_idx(&vmm.driver[1]), 1);
+	vmm_end(&vmm);
+}
+
+static void kick_by(const int *fd)
+{
+	uint64_t ring = fd ? 0 : VHOST_USER_VRING_NO_FD;
+
+	assert_int_equal(vmm_set(&vmm, VHOST_USER_SET_VRING_KICK, &ring, sizeof(ring), fd, fd != NULL), 0);
+}
+
+/* Offers a request, and does nothing more. */
+static void ask_silently(void)
+{
+	guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+}
+
+static void wait_for_used(uint16_t used)
+{
+	for (unsigned i = 0; i < 10000 && *driver_used_idx(&vmm.driver[0]) != used; i++) {
+		poll(NULL, 0, 1);
+		pump(&vmm);
+	}
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), used);
+}
+
+/* Nothing comes in the time of several looks. */
+static void assert_unused(uint16_t used)
+{
+	for (unsigned i = 0; i < 5; i++) {
+		poll(NULL, 0, 2);
+		pump(&vmm);
+	}
+	assert_int_equal(*driver_used_idx(&vmm.driver[0]), used);
+}
+
+/* Spec, SET_VRING_KICK: no descriptor "signals that polling should be used instead of waiting for the kick". */
+static void a_ring_without_kicks_is_polled(void **state)
+{
+	struct vhost_user_vring_addr addr = {
+		.desc = DRIVER_USER + AT_DESC, .used = DRIVER_USER + AT_USED, .avail = DRIVER_USER + AT_AVAIL
+	};
+
+	(void)state;
+	begin(0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_NUM, 0, VMM_RING), 0);
+	assert_int_equal(vmm_set(&vmm, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), 0);
+	assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+	ask_silently();
+	assert_unused(0);
+	kick_by(NULL);
+	wait_for_used(1);
+	ask_silently();
+	wait_for_used(2);
+	/* To kicks, and back. */
+	kick_by(&vmm.kick[0]);
+	ask_silently();
+	assert_unused(2);
+	guest_kick(&vmm, 0);
+	wait_for_used(3);
+	kick_by(NULL);
+	ask_silently();
+	wait_for_used(4);
+	/* Stopped, it is not looked at, until its polling is told again. */
+	assert_int_equal(stop(0), 4);
+	ask_silently();
+	assert_unused(4);
+	kick_by(NULL);
+	wait_for_used(5);
+	/* A broken one, no more. */
+	driver_offer(&vmm.driver[0], VMM_RING);
+	assert_unused(5);
+	vmm_end(&vmm);
+}
+
+/* Offered and kicked, and told to stop before anybody looked: the VMM describes the ring again, with the same descriptors,
+ * and the driver has kicked already. */
+static void a_kick_outlives_a_stop(void **state)
+{
+	(void)state;
+	begin(0);
+	describe(0, 64, 0);
+	serve(0);
+	for (uint32_t i = 1; i < 4; i++) {
+		uint32_t base;
+
+		assert_int_equal(vmm_set_state(&vmm, VHOST_USER_SET_VRING_ENABLE, 0, i % 2), 0);
+		guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+		guest_kick(&vmm, 0);
+		base = stop(0);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), base);
+		describe(0, 64, base);
+		pump(&vmm);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), i + 1);
+	}
+	/* But there is none where nothing is left. */
+	stop(0);
+	assert_int_equal(signals(vmm.kick[0]), 0);
+	vmm_end(&vmm);
+}
+
+static void a_packed_rings_kick_outlives_a_stop(void **state)
+{
+	struct packed_driver packed;
+	struct vhost_user_vring_state ring = { 0, 0 };
+	struct virtio_blk_header header = { VIRTIO_BLK_T_IN, 0, 0 };
+	uint16_t first;
+
+	(void)state;
+	begin(VIRTIO_F_RING_PACKED);
+	describe(0, 8, PACKED_START);
+	packed_init(&packed, &vmm.driver[0], PACKED_START);
+	serve_packed(&packed, 0);
+	memcpy(vmm.driver[0].bytes + AT_DATA, &header, sizeof(header));
+	first = packed_describe(&packed, AT_DATA, 16, DESC_NEXT, 1);
+	packed_describe(&packed, AT_DATA + 64, 513, DESC_WRITE, 1);
+	packed_offer(&packed, first);
+	guest_kick(&vmm, 0);
+	ring.num = stop(0);
+	assert_int_equal(ring.num, 0x80038003);
+	describe(0, 8, ring.num);
+	pump(&vmm);
+	assert_non_null(packed_used(&packed, 2));
+	vmm_end(&vmm);
+}
+
+/* Spec: "Support for platforms other than Linux". More kicks than a pipe has room for. */
+static void a_pipe_may_kick(void **state)
+{
+	const uint64_t one = 1;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+	begin(0);
+	describe(0, 64, 0);
+	assert_int_equal(vmm_set_fd(&vmm, VHOST_USER_SET_VRING_KICK, 0, ends[0]), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned k = 0; k < 6000; k++) {
+			assert_int_equal(write(ends[1], &one, sizeof(one)), sizeof(one));
+			if (k % 500 == 0)
+				pump(&vmm);
+		}
+		guest_ask(&vmm, 0, 0, VIRTIO_BLK_T_IN, 0);
+		assert_int_equal(write(ends[1], &one, sizeof(one)), sizeof(one));
+		pump(&vmm);
+		assert_int_equal(*driver_used_idx(&vmm.driver[0]), i + 1);
+	}
+	vmm_end(&vmm);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +426,13 @@ int main(void)
 		cmocka_unit_test(a_packed_ring_goes_on_behind_what_was_in_flight),
 		cmocka_unit_test(one_ring_is_reset_below_the_other),
 		cmocka_unit_test(a_disabled_ring_keeps_its_requests),
+		cmocka_unit_test(a_new_packed_ring_needs_no_base),
+		cmocka_unit_test(a_packed_ring_goes_on_in_its_lap),
+		cmocka_unit_test(features_without_the_protocols_enable_all),
+		cmocka_unit_test(a_ring_without_kicks_is_polled),
+		cmocka_unit_test(a_kick_outlives_a_stop),
+		cmocka_unit_test(a_packed_rings_kick_outlives_a_stop),
+		cmocka_unit_test(a_pipe_may_kick),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

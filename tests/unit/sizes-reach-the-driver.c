@@ -105,6 +105,46 @@ static void a_vmm_from_before_is_told_as_its_first_ring_starts(void **state)
 	vmm_end(&vmm);
 }
 
+static void stop(unsigned q)
+{
+	struct vhost_user_vring_state ring = { .index = q };
+
+	vmm_send(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring), NULL, 0);
+	assert_int_equal(vmm_receive(&vmm, VHOST_USER_GET_VRING_BASE, &ring, sizeof(ring)), sizeof(ring));
+	vmm_describe_ring(&vmm, q, ring.num);
+}
+
+/* Spec: "Suspended device state": no messages while all rings are stopped. QEMU would throw them away. */
+static void a_vmm_that_pauses_its_guest_is_told_when_it_goes_on(void **state)
+{
+	int channel;
+
+	(void)state;
+	vmm_begin(&vmm);
+	vmm_boot(&vmm);
+	channel = give_channel();
+	assert_int_equal(read_sector(0), VIRTIO_BLK_S_OK);
+	guest_kick(&vmm, 1);
+	pump(&vmm);
+	messages(channel);
+	stop(0);
+	vhost_user_resize(vmm.vhost, DISK_BYTES / 2);
+	assert_int_equal(messages(channel), 1);
+	stop(1);
+	vhost_user_resize(vmm.vhost, DISK_BYTES / 4);
+	vhost_user_resize(vmm.vhost, DISK_BYTES / 8);
+	assert_int_equal(messages(channel), 0);
+	assert_int_equal(read_sector(0), VIRTIO_BLK_S_OK);
+	assert_int_equal(messages(channel), 1);
+	assert_int_equal(capacity(), DISK_BYTES / 8 / 512);
+	/* Nothing new, nothing told. */
+	stop(0);
+	assert_int_equal(read_sector(0), VIRTIO_BLK_S_OK);
+	assert_int_equal(messages(channel), 0);
+	close(channel);
+	vmm_end(&vmm);
+}
+
 static void without_a_channel_the_size_is_read(void **state)
 {
 	(void)state;
@@ -127,6 +167,7 @@ static void a_vmm_that_does_not_read_its_channel_stops_nothing(void **state)
 	vmm_begin(&vmm);
 	vmm_boot(&vmm);
 	channel = give_channel();
+	assert_int_equal(read_sector(0), VIRTIO_BLK_S_OK);
 	for (unsigned i = 0; i < 20000; i++)
 		vhost_user_resize(vmm.vhost, i % 2 ? DISK_BYTES : DISK_BYTES / 2);
 	assert_int_equal(read_sector(0), VIRTIO_BLK_S_OK);
@@ -167,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_vmm_is_told_and_requests_are_held_against_it),
 		cmocka_unit_test(a_vmm_from_before_is_told_as_its_first_ring_starts),
+		cmocka_unit_test(a_vmm_that_pauses_its_guest_is_told_when_it_goes_on),
 		cmocka_unit_test(without_a_channel_the_size_is_read),
 		cmocka_unit_test(a_vmm_that_does_not_read_its_channel_stops_nothing),
 		cmocka_unit_test(channels_are_closed_with_their_vmm),
