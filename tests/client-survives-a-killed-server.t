@@ -21,9 +21,9 @@ torment()
 	lost=$(said client 'requests wait: [1-9]')
 	rm -f "$tmp/load.log"
 	start load "$build/bench/vuload" load "$s" --pattern=mix --rdpct=50 --qd=16 --queues=2 --segs=2 --verify --filled \
-		--range=32M --flush=20 --time=6 --timeout=60000 --seed=1 "$@"
+		--range=32M --flush=20 --time=4 --timeout=60000 --seed=1 "$@"
 	for _ in 1 2 3 4; do
-		sleep 1
+		sleep 0.6
 		kill_server
 		serve "$server"
 	done

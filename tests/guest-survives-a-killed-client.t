@@ -8,8 +8,8 @@ needs nbdkit nbdinfo qemu-io e2fsck debugfs
 
 kills=${VNBD_KILLS:-2}
 
-disk_mib=64
-told_at=$((60 * 1024 * 1024))
+disk_mib=40
+told_at=$((36 * 1024 * 1024))
 
 # serve_disk: reads in 5 ms, writes in 60.  nbdkit 1.32 aborts now and then when its client has died with replies on
 # their way ("raw_send_socket: Assertion"), so it is started again; what it has acknowledged is in the file.

@@ -15,7 +15,7 @@ exports=()
 disks=()
 for i in "${!kinds[@]}"; do
 	IFS=: read -r queues wce discard packed <<<"${kinds[i]}"
-	truncate -s 16M "$tmp/disk$i"
+	truncate -s 8M "$tmp/disk$i"
 	exports+=(--export "vm$i=$tmp/disk$i")
 	printf '[vm%s]\nuri = nbd+unix:///vm%s?socket=%s/nbd\nsocket-path = %s/vm%s\nnum-queues = 4\nthreads = 2\n\n' \
 		"$i" "$i" "$tmp" "$tmp" "$i" >>"$tmp/client.conf"

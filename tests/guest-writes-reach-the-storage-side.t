@@ -8,9 +8,9 @@
 needs e2fsck debugfs xfs_repair
 
 # Where the job puts its file systems: the disk's size, and offset and size of each, all in MiB.
-disk_mib=176
-ext4_mib=(1 72)
-xfs_mib=(73 103)
+disk_mib=88
+ext4_mib=(1 40)
+xfs_mib=(41 47)
 
 # serve_client DISK: the server's export of that name.
 serve_client()

@@ -7,15 +7,15 @@ needs nbdkit qemu-nbd nbd-server nbdinfo unshare
 
 exercise()
 {
-	timeout 120 "$build/tests/link-exercise" --fill --requests=5000 --seed=$RANDOM "$@" "$uri"
+	timeout 120 "$build/tests/link-exercise" --fill --requests=3000 --seed=$RANDOM "$@" "$uri"
 }
 
 plan 13
-truncate -s 64M "$tmp/disk"
+truncate -s 32M "$tmp/disk"
 for server in vnbd-server nbdkit qemu-nbd nbd-server; do
 	serve $server
 	ok "$server, one connection" exercise
-	ok "$server, three connections, long requests" exercise --connections=3 --longest=512 --depth=16
+	ok "$server, three connections, long requests" exercise --connections=3 --requests=400 --longest=512 --depth=16
 	ok "$server, by libnbd" with_libnbd exercise --requests=2000 --connections=2
 	kill_server
 done

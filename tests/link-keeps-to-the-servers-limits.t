@@ -7,11 +7,11 @@ needs nbdkit nbdinfo
 
 exercise()
 {
-	timeout 120 "$build/tests/link-exercise" --fill --requests=3000 --longest=512 --seed=$RANDOM "$@" "$uri"
+	timeout 120 "$build/tests/link-exercise" --fill --requests=400 --longest=512 --seed=$RANDOM "$@" "$uri"
 }
 
 plan 4
-truncate -s 64M "$tmp/disk"
+truncate -s 32M "$tmp/disk"
 # The policy makes every request beyond the limits an error, trims and zeroes of any length excepted.
 serve nbdkit --filter=blocksize-policy -- blocksize-minimum=4096 blocksize-preferred=64k blocksize-maximum=64k \
 	blocksize-error-policy=error

@@ -17,7 +17,7 @@ serve_tls()
 
 exercise()
 {
-	timeout 120 "$build/tests/link-exercise" --fill --requests=4000 --seed=$RANDOM "$@" "$uri" >"$tmp/out" 2>&1
+	timeout 120 "$build/tests/link-exercise" --fill --requests=1500 --seed=$RANDOM "$@" "$uri" >"$tmp/out" 2>&1
 	status=$?
 	cat "$tmp/out"
 	return $status
@@ -30,7 +30,7 @@ has_begun()
 
 survives()
 {
-	start exercise "$build/tests/link-exercise" --fill --requests=20000 --connections=2 "$uri"
+	start exercise "$build/tests/link-exercise" --fill --requests=10000 --longest=8 --connections=2 "$uri"
 	wait_until $ready_s has_begun
 	kill_server
 	serve_tls
@@ -60,10 +60,10 @@ trusts()
 }
 
 plan 9
-truncate -s 64M "$tmp/disk"
+truncate -s 32M "$tmp/disk"
 serve_tls
 ok "one connection" exercise
-ok "three connections, long requests" exercise --connections=3 --longest=512 --depth=16
+ok "three connections, long requests" exercise --connections=3 --requests=300 --longest=512 --depth=16
 ok "the key's place is not logged" bash -c "! grep -q keys '$tmp/out'"
 ok "a wrong key does not connect" refused
 ok "a killed server" survives

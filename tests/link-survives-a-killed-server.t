@@ -20,7 +20,7 @@ torment()
 
 	shift 2
 	rm -f "$tmp/exercise.log"
-	start exercise "$build/tests/link-exercise" --fill --requests=$requests --seed=$RANDOM "$@" "$uri"
+	start exercise "$build/tests/link-exercise" --fill --requests=$requests --longest=16 --seed=$RANDOM "$@" "$uri"
 	for _ in $(seq "$kills"); do
 		before=$(said exercise '^after')
 		wait_until $ready_s has_done 3000
@@ -38,7 +38,7 @@ torment()
 }
 
 plan 5
-truncate -s 64M "$tmp/disk"
+truncate -s 32M "$tmp/disk"
 for server in vnbd-server nbdkit qemu-nbd; do
 	serve $server
 	ok "$server killed 3 times" torment $server 3

@@ -28,7 +28,7 @@ replaced_by()
 
 	shift 2
 	rm -f "$tmp/exercise.log"
-	start exercise "$build/tests/link-exercise" --fill --requests=15000 "$uri"
+	start exercise "$build/tests/link-exercise" --fill --requests=15000 --longest=16 "$uri"
 	wait_until $ready_s has_begun
 	kill_server
 	"$@"

@@ -104,8 +104,8 @@ make_key "$tmp/keys" alice
 make_key "$tmp/keys" bob
 mkdir "$tmp/qemu"
 grep '^bob:' "$tmp/keys" >"$tmp/qemu/keys.psk"
-head -c 50000000 /dev/urandom >"$tmp/source"
-truncate -s 60M "$tmp/source" "$tmp/a"
+head -c 35000000 /dev/urandom >"$tmp/source"
+truncate -s 40M "$tmp/source" "$tmp/a"
 expected=$(sum "$tmp/source")
 start_server --listen "unix:$tmp/nbd" 127.0.0.1:0 --workers 2 --export "a=$tmp/a,description=through TLS" \
 	--tls-certificates "$tmp/server" --tls-verify-peer --tls-psk "$tmp/keys"

@@ -18,6 +18,13 @@
 
 enum { SIZE = 8, OFFERS_MAX = 64 };
 
+/* gcc's way to say that a sanitizer is at work; this is clang's. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__
+#endif
+#endif
+
 /* To follow a sanitizer's own instructions for minutes would show nothing more. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { ROUNDS = 3, MOMENTS_MIN = 20 };
