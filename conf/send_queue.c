@@ -27,7 +27,7 @@ static bool is_same_address(const struct sockaddr_storage *one, const struct soc
 
 static bool is_within_host(int fd)
 {
-	struct sockaddr_storage own, peer;
+	struct sockaddr_storage own = { 0 }, peer = { 0 };
 	socklen_t own_length = sizeof(own), peer_length = sizeof(peer);
 
 	return getsockname(fd, (struct sockaddr *)&own, &own_length) == 0 &&
