@@ -118,11 +118,23 @@ stop_serving:
 	return -1;
 }
 
+/* Before a server hears of us: it would take us for the successor of whoever serves there. */
+static int check_socket(const struct device *device, char why[BRIDGE_WHY_SIZE])
+{
+	const char *path = device->config.socket_path;
+	char reason[256];
+
+	if (!path || socket_check(path, reason, sizeof(reason)) == 0)
+		return 0;
+	snprintf(why, BRIDGE_WHY_SIZE, "%.200s: %s", path, reason);
+	return -1;
+}
+
 static int begin(struct device *device, char why[BRIDGE_WHY_SIZE])
 {
 	struct bridge *bridge;
 
-	if (bridge_new(&device->bridge_config, &bridge, why))
+	if (check_socket(device, why) || bridge_new(&device->bridge_config, &bridge, why))
 		return -1;
 	if (serve(device, bridge, why) == 0)
 		return 0;

@@ -58,18 +58,40 @@ static int bind_replacing(int fd, const struct sockaddr_un *un, char *why, size_
 	return 0;
 }
 
+static int name_socket(const char *path, struct sockaddr_un *un, char *why, size_t why_size)
+{
+	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (!*path || strlen(path) >= sizeof(un->sun_path)) {
+		snprintf(why, why_size, "the path of a Unix socket has 1 to %zu bytes",
+			sizeof(un->sun_path) - 1);
+		return -1;
+	}
+	memcpy(un->sun_path, path, strlen(path) + 1);
+	return 0;
+}
+
+int socket_check(const char *path, char *why, size_t why_size)
+{
+	struct sockaddr_un un;
+	struct stat file;
+	const char *use;
+
+	if (name_socket(path, &un, why, why_size))
+		return -1;
+	use = lstat(path, &file) ? NULL : in_use(&un);
+	if (use)
+		snprintf(why, why_size, "%s", use);
+	return use ? -1 : 0;
+}
+
 int socket_listen(const char *path, mode_t mode, struct socket_path *made, char *why, size_t why_size)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct sockaddr_un un;
 	struct stat file;
 	int fd;
 
-	if (!*path || strlen(path) >= sizeof(un.sun_path)) {
-		snprintf(why, why_size, "the path of a Unix socket has 1 to %zu bytes",
-			sizeof(un.sun_path) - 1);
+	if (name_socket(path, &un, why, why_size))
 		return -1;
-	}
-	memcpy(un.sun_path, path, strlen(path) + 1);
 	fd = unix_socket();
 	if (fd < 0)
 		return say(why, why_size, "socket");

@@ -17,6 +17,10 @@ struct socket_path {
  * in @why (@why_size bytes). */
 int socket_listen(const char *path, mode_t mode, struct socket_path *made, char *why, size_t why_size);
 
+/* socket_check() - whether socket_listen() would not be refused for what is at @path now; nothing is made. For who has something to do
+ * before that others would notice. Returns 0, or -1 and the reason in @why. */
+int socket_check(const char *path, char *why, size_t why_size);
+
 /* socket_adopt() - check that @fd, which came from our parent, is a listening Unix stream socket; make it non-blocking
  * and close-on-exec. Returns 0, or -1 and the reason in @why. */
 int socket_adopt(int fd, char *why, size_t why_size);

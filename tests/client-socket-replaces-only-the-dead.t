@@ -14,7 +14,7 @@ serves()
 
 refused()
 {
-	timeout 10 "$build/vnbd-client" --socket-path="$s" "$uri" >"$tmp/refused" 2>&1 </dev/null
+	timeout 10 "$build/vnbd-client" --socket-path="$s" "$1" >"$tmp/refused" 2>&1 </dev/null
 	[ $? -eq 1 ] && grep -qxF "vnbd-client: error: $s: another process listens there" "$tmp/refused"
 }
 
@@ -36,13 +36,14 @@ os.dup2(s.fileno(), 5)
 os.execv(sys.argv[2], sys.argv[2:])' "$1" "$build/vnbd-client" --fd=5 "$uri"
 }
 
-plan 14
+plan 15
 truncate -s 1M "$tmp/disk"
 serve nbdkit
 start_client "$s" "$uri"
 ok "it serves" serves "$s"
 ok "one after the other" serves "$s"
-ok "a living one's socket is left alone" refused
+ok "a living one's socket is left alone" refused "$uri"
+ok "before a server hears of it" refused "nbd+unix:///?socket=$tmp/nobody"
 ok "which goes on" serves "$s"
 stop client KILL
 ok "one that was killed leaves its socket" [ -S "$s" ]
