@@ -2,6 +2,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -11,3 +12,12 @@ uint64_t identity_of(int fd, const struct stat *stat);
 
 /* identity_join() - of two numbers, in this order, one; not 0. For telling apart, not against forgers. */
 uint64_t identity_join(uint64_t first, uint64_t second);
+
+/* identity_join_bytes() - of a number and @length bytes, one; @joined where there are none. */
+uint64_t identity_join_bytes(uint64_t joined, const char *bytes, size_t length);
+
+/* identity_of_boot() - of this boot of the machine; 0: the kernel does not tell. */
+uint64_t identity_of_boot(void);
+
+/* identity_draw() - one that nobody else has drawn, as far as chance goes; not 0. */
+uint64_t identity_draw(void);
